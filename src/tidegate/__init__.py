@@ -1,0 +1,1 @@
+"""Tidegate: an inference gateway with rollouts built in."""

@@ -1,0 +1,95 @@
+"""Our own kinds (`tidegate.dev/v1alpha1`): ModelServer."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from tidegate.api.meta import Condition, Model, Resource
+
+GROUP = "tidegate.dev"
+
+
+class EnvVar(Model, frozen=True, kw_only=True):
+    """One environment variable."""
+
+    name: Annotated[str, Meta(min_length=1, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+    value: str = ""
+
+
+class HealthCheck(Model, frozen=True, kw_only=True):
+    """How a model server is asked whether it is well."""
+
+    path: Annotated[str, Meta(min_length=1, pattern=r"^/")] = "/health"
+    """Answers 200 when the server can take requests."""
+    period_seconds: Annotated[float, Meta(gt=0)] = 2.0
+    timeout_seconds: Annotated[float, Meta(gt=0)] = 2.0
+    failure_threshold: Annotated[int, Meta(ge=1)] = 3
+    """Failures in a row after which a process that was ready is restarted."""
+    startup_seconds: Annotated[float, Meta(gt=0)] = 600.0
+    """How long a new process may take to become ready: large models load for minutes."""
+
+
+class Simulator(Model, frozen=True, kw_only=True):
+    """A simulated model server in place of a command (`tidegate simulate`)."""
+
+    models: tuple[str, ...] = ("tidegate/simulated-8b",)
+    adapters: tuple[str, ...] = ()
+    profile: str = "demo"
+    """A latency profile; `tidegate simulate --help` lists them."""
+    seed: int = 0
+    max_num_seqs: Annotated[int, Meta(ge=1)] | None = None
+    time_scale: Annotated[float, Meta(gt=0)] = 1.0
+    """Latencies are multiplied by this."""
+
+
+class ModelServerSpec(Model, frozen=True, kw_only=True):
+    """Exactly one of `addresses`, `command` and `simulator`."""
+
+    addresses: tuple[
+        Annotated[str, Meta(pattern=r"^(\[[0-9a-fA-F:]+\]|[^\s:/\[\]]+):[0-9]{1,5}$")], ...
+    ] = ()
+    """`host:port` of servers that somebody else runs."""
+    command: tuple[str, ...] = ()
+    """A program and its arguments; `{port}` becomes a free port, `{host}` its address."""
+    simulator: Simulator | None = None
+    replicas: Annotated[int, Meta(ge=0, le=1000)] = 1
+    """How many processes of `command` or `simulator` to run."""
+    env: tuple[EnvVar, ...] = ()
+    working_dir: str | None = None
+    engine: Literal["vllm", "sglang", "trtllm"] = "vllm"
+    """Whose metric names the server speaks."""
+    health: HealthCheck = HealthCheck()
+    termination_grace_period_seconds: Annotated[float, Meta(ge=0)] = 30.0
+    """How long a stopped process may finish its requests before it is killed."""
+
+
+class EndpointStatus(Model, frozen=True, kw_only=True):
+    """One address that the model server has."""
+
+    address: str
+    """`host:port`."""
+    state: Literal["Starting", "Ready", "Unhealthy", "Stopping"] = "Starting"
+    replica: int = 0
+    pid: int | None = None
+    restarts: int = 0
+    message: str = ""
+
+
+class ModelServerStatus(Model, frozen=True, kw_only=True):
+    """The addresses, and how many of them are ready."""
+
+    observed_generation: int = 0
+    replicas: int = 0
+    ready_replicas: int = 0
+    endpoints: tuple[EndpointStatus, ...] = ()
+    conditions: tuple[Condition, ...] = ()
+
+
+class ModelServer(Resource, frozen=True, kw_only=True):
+    """Where endpoints come from: addresses, supervised processes, or the simulator.
+
+    An InferencePool selects model servers by their labels.
+    """
+
+    spec: ModelServerSpec = ModelServerSpec()
+    status: ModelServerStatus = ModelServerStatus()

@@ -1,0 +1,1 @@
+"""Records of requests, from which canaries are judged."""

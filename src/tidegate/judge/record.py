@@ -1,0 +1,49 @@
+"""What is kept of one request: numbers and names, never prompts, answers or credentials."""
+
+from dataclasses import dataclass
+from typing import Final
+
+ITL_BOUNDS: Final = (
+    0.001, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.08, 0.1, 0.15, 0.25,
+    0.5, 1.0, 2.5, 5.0,
+)  # fmt: skip
+"""Upper bounds of the inter-token histogram, in seconds; one more bucket holds the rest."""
+
+
+@dataclass(slots=True)
+class Record:
+    """One request, filled in while it runs and handed over when it ended. Times in seconds."""
+
+    started_at: float = 0.0
+    """Since the epoch, when the request's first byte was read."""
+    route: str = ""
+    """`namespace/name` of the HTTPRoute; '' when none matched."""
+    rule: str = ""
+    arm: str = ""
+    """The backend that was drawn."""
+    pool: str = ""
+    """`namespace/name` of the InferencePool or Service."""
+    endpoint: str = ""
+    model: str = ""
+    """As the client asked for it; '' when the body has none."""
+    method: str = ""
+    status: int = 0
+    """What the client got; 499 when it left before the answer's head."""
+    reason: str = ""
+    """CamelCase cause of an error of ours; '' for answers of the endpoint."""
+    streamed: bool = False
+    """The answer was `text/event-stream`."""
+    broken: bool = False
+    """The answer began and did not end well."""
+    client_gone: bool = False
+    retries: int = 0
+    request_bytes: int = 0
+    response_bytes: int = 0
+    events: int = 0
+    """SSE events with data, `[DONE]` not counted."""
+    ttft_s: float | None = None
+    """First byte of the request to the first body byte of the answer."""
+    duration_s: float = 0.0
+    itl_counts: list[int] | None = None
+    """Gaps between SSE events by `ITL_BOUNDS`, one more at the end for the rest."""
+    itl_sum_s: float = 0.0

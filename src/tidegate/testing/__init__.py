@@ -1,0 +1,1 @@
+"""What tests need: free ports, waiting for conditions, fakes. Nothing in the product imports it."""
