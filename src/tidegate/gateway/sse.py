@@ -1,0 +1,55 @@
+"""Counting the events of a `text/event-stream` as it passes.
+
+Only lines that begin with `data:` count, and JSON never holds a raw newline, so six bytes
+tell an event. Nothing is parsed or held back.
+"""
+
+from bisect import bisect_left
+from typing import Final
+
+from tidegate.judge.record import ITL_BOUNDS, Record
+
+MARK: Final = b"\ndata:"
+DONE: Final = b"\ndata: [DONE]"
+_KEEP: Final = len(DONE) - 1
+
+
+class EventMeter:
+    """Notes when events of one stream pass, into the stream's record."""
+
+    __slots__ = ("_last", "_record", "_tail", "done")
+
+    def __init__(self, record: Record) -> None:
+        self._record = record
+        self._tail = b"\n"
+        self._last: float | None = None
+        self.done = False
+        record.itl_counts = [0] * (len(ITL_BOUNDS) + 1)
+
+    def feed(self, chunk: bytes, at: float) -> None:
+        """Count the events that begin in `chunk`, which arrived `at` (seconds, any clock)."""
+        text = self._tail + chunk
+        count = text.count(MARK) - self._tail.count(MARK)
+        if count and DONE in text:
+            self.done = True
+            count -= text.count(DONE) - self._tail.count(DONE)
+        self._tail = text[-_KEEP:]
+        if count > 0:
+            self._note(count, at)
+
+    def _note(self, count: int, at: float) -> None:
+        record = self._record
+        record.events += count
+        counts = record.itl_counts
+        if counts is None:
+            return
+        last = self._last
+        self._last = at
+        if last is None:
+            # The first event is TTFT, no gap; what came with it followed without one.
+            counts[0] += count - 1
+            return
+        gap = at - last
+        counts[bisect_left(ITL_BOUNDS, gap)] += 1
+        counts[0] += count - 1
+        record.itl_sum_s += gap
