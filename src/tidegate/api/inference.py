@@ -201,3 +201,11 @@ class InferenceModel(Resource, frozen=True, kw_only=True):
 
     spec: InferenceModelSpec
     status: ConditionsStatus = ConditionsStatus()
+
+
+class LegacyInferenceObjective(InferenceObjective, frozen=True, kw_only=True):
+    """InferenceObjective of `inference.networking.x-k8s.io/v1alpha2`: the same shape."""
+
+
+class LegacyInferenceModelRewrite(InferenceModelRewrite, frozen=True, kw_only=True):
+    """InferenceModelRewrite of `inference.networking.x-k8s.io/v1alpha2`: the same shape."""
