@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from random import Random
 from typing import Protocol
 
-from tidegate.picker.state import EndpointState
+from tidegate.picker.state import UNSEEN, EndpointState
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Endpoint:
     """One address of a model server. The object lives as long as the endpoint does."""
 
     address: str
     """`host:port`."""
-    state: EndpointState
+    state: EndpointState = UNSEEN
     """Replaced as a whole by `state.fold`."""
 
 
@@ -25,6 +25,8 @@ class Endpoint:
 class Request:
     """What a pick may depend on."""
 
+    now: float
+    """Seconds, on the clock that `state.fold` is given: ejections end by it."""
     model: str | None = None
     session: bytes | None = None
 
@@ -42,7 +44,8 @@ class Pick:
 class Filter(Protocol):
     """Leaves out endpoints that must not serve the request."""
 
-    def filter(self, request: Request, endpoints: Sequence[Endpoint]) -> Sequence[Endpoint]: ...
+    def filter(self, request: Request, endpoints: Sequence[Endpoint]) -> Sequence[Endpoint]:
+        """Return those of `endpoints` that may serve, in their order."""
 
 
 class Scorer(Protocol):
