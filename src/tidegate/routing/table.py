@@ -1,12 +1,15 @@
 """What a request meets: listeners, rules, arms, backends. Frozen, plain, nothing of `api`.
 
 A table is compiled from a snapshot and swapped as a whole; a request keeps the table that it
-began with until it ends.
+began with until it ends. `index` builds the part that `match` searches.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Generic, Literal, TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +70,10 @@ class Backend:
     namespace: str
     name: str
     endpoints: tuple[str, ...]
-    """`host:port` of the endpoints that may serve: those not known to be starting or stopping."""
+    """`host:port` of the endpoints that are ready, in a fixed order; may be empty."""
     engine: Mapping[str, str] = field(default_factory=dict)
-    """Endpoint → engine ("vllm", "sglang", "trtllm"), which names its metrics; Services have none."""
+    """Endpoint → engine ("vllm", "sglang", "trtllm"), which names its metrics. External names
+    have none: nobody knows whether they have metrics."""
     h2c: bool = False
     """The servers speak HTTP/2 in clear text."""
 
@@ -141,11 +145,11 @@ class Rule:
     name: str
     """The rule's name, or its index as text."""
     arms: tuple[Arm, ...]
-    """In the fixed order that splits need (sorted by the backend's key)."""
+    """In the fixed order that splits need: sorted by the backend's key, weight 0 included."""
     total: int
     """Sum of the arms' weights, failing arms included; 0 when nobody may serve."""
     salt: bytes
-    """Makes this split's draw independent of all others'."""
+    """Makes this split's draw independent of all others'. Not longer than 64 bytes."""
     filters: Filters = NO_FILTERS
     failure: Failure | None = None
     """Set when the whole rule can only fail (no backends, all weights 0, bad filter)."""
@@ -164,3 +168,124 @@ class Match:
 
     rule: Rule
     prefix: str
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderTest:
+    """A header that must be there, with this value or one that the pattern matches in full."""
+
+    name: bytes
+    value: bytes | re.Pattern[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class QueryTest:
+    """A query parameter that must be there; its first value counts."""
+
+    name: str
+    value: str | re.Pattern[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One match of one rule whose path fits: what else must hold."""
+
+    rank: int
+    """Precedence among the candidates of one index: the lowest that holds wins."""
+    match: Match
+    method: str | None = None
+    headers: tuple[HeaderTest, ...] = ()
+    query: tuple[QueryTest, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """The candidates of one path, in their order.
+
+    Those that want an exact value of the header `pivot` lie in a dictionary by that value, so
+    that a thousand models on one path cost no more than one.
+    """
+
+    rest: tuple[Candidate, ...]
+    pivot: bytes = b""
+    by_value: Mapping[bytes, tuple[Candidate, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PathIndex:
+    """All candidates of one hostname, by path."""
+
+    exact: Mapping[str, Bucket] = field(default_factory=dict)
+    patterns: tuple[tuple[re.Pattern[str], Candidate], ...] = ()
+    prefixes: Mapping[str, Bucket] = field(default_factory=dict)
+    """Without the slash at the end: '' stands for `/`."""
+    depth: int = 0
+    """The most segments that a prefix has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hosts(Generic[T]):
+    """Values by hostname pattern: exact, `*.suffix`, or any."""
+
+    exact: Mapping[str, T] = field(default_factory=dict)
+    wildcard: Mapping[str, T] = field(default_factory=dict)
+    """By what follows the star, beginning with a dot."""
+    any: T | None = None
+
+    def find(self, host: str) -> list[T]:
+        """Return what matches `host` (lower case, no port), the most specific first."""
+        found = [self.exact[host]] if host in self.exact else []
+        if self.wildcard:
+            dot = host.find(".")
+            while dot >= 0:
+                if host[dot:] in self.wildcard:
+                    found.append(self.wildcard[host[dot:]])
+                dot = host.find(".", dot + 1)
+        if self.any is not None:
+            found.append(self.any)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """What is served for one hostname pattern of a port: one or more listeners of Gateways."""
+
+    port: int
+    protocol: Literal["HTTP", "HTTPS"]
+    hostname: str
+    """Exact, `*.suffix`, or '' for any."""
+    gateways: tuple[str, ...]
+    """`namespace/name/listener` of those merged here, the oldest Gateway first."""
+    certificates: tuple[Certificate, ...] = ()
+    """For HTTPS at least one."""
+    routes: Hosts[PathIndex] = field(default_factory=Hosts)
+    """By the routes' own hostnames; the listener's was checked before."""
+
+
+@dataclass(frozen=True, slots=True)
+class PortTable:
+    """One port to bind."""
+
+    port: int
+    protocol: Literal["HTTP", "HTTPS"]
+    listeners: Hosts[Listener]
+    only: Match | None = None
+    """The answer to every path, where there is nothing to choose."""
+
+    @property
+    def certificates(self) -> Mapping[str, tuple[Certificate, ...]]:
+        """Chains and keys by listener hostname ('' = any), for choosing by SNI."""
+        by_host = {**self.listeners.exact}
+        by_host |= {f"*{suffix}": one for suffix, one in self.listeners.wildcard.items()}
+        if self.listeners.any is not None:
+            by_host[""] = self.listeners.any
+        return {host: one.certificates for host, one in by_host.items() if one.certificates}
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingTable:
+    """Everything that workers serve, at one moment."""
+
+    ports: Mapping[int, PortTable] = field(default_factory=dict)
+    backends: tuple[Backend, ...] = ()
+    """All that some rule may send to, mirrors included, each once."""

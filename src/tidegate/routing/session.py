@@ -1,0 +1,182 @@
+"""What makes requests belong together: the session key, and the hints that a body gives.
+
+The first that is there decides: the session header, `prompt_cache_key`, `user`, the opening
+of the conversation. The opening ends with the first message that isn't an instruction,
+because many users share a system prompt, and it stays the same while the conversation grows.
+A prompt for completion counts as a whole: templates begin alike, so its beginning would send
+everybody to one arm. Bodies are never kept: of a conversation only a hash leaves this file.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw, Struct
+
+from tidegate.routing.table import Rule
+
+SESSION_HEADER: Final = b"x-session-id"
+"""Names the session where the route configures no other header."""
+
+EDGE: Final = 8192
+"""Bytes hashed at each end of a long text: a bounded cost for unbounded documents."""
+
+_INSTRUCTIONS: Final = frozenset({b'"system"', b'"developer"'})
+
+
+@dataclass(frozen=True, slots=True)
+class BodyHints:
+    """What a request's body says of its route and its session."""
+
+    model: str | None = None
+    stream: bool = False
+    prompt_cache_key: str | None = None
+    user: str | None = None
+    opening: bytes | None = None
+    """A hash of the conversation's beginning."""
+    malformed: bool = False
+    """The body begins like a JSON object and is none."""
+
+
+NO_HINTS: Final = BodyHints()
+
+
+class _Message(Struct):
+    """A turn of a conversation (`messages` of chat, `input` of responses)."""
+
+    role: Raw = Raw(b"")
+    content: Raw = Raw(b"")
+
+
+class _Body(Struct):
+    """The fields that matter, of the shape they should have; the rest is skipped."""
+
+    model: str | None = None
+    stream: bool | None = None
+    prompt_cache_key: str | None = None
+    user: str | None = None
+    messages: list[_Message] = []
+    system: Raw = Raw(b"")
+    prompt: Raw = Raw(b"")
+    instructions: Raw = Raw(b"")
+    input: Raw = Raw(b"")
+
+
+class _LooseBody(Struct):
+    """The same fields, whatever their types."""
+
+    model: Any = None
+    stream: Any = None
+    prompt_cache_key: Any = None
+    user: Any = None
+    messages: Raw = Raw(b"")
+    system: Raw = Raw(b"")
+    prompt: Raw = Raw(b"")
+    instructions: Raw = Raw(b"")
+    input: Raw = Raw(b"")
+
+
+_BODY: Final = msgspec.json.Decoder(_Body)
+_LOOSE_BODY: Final = msgspec.json.Decoder(_LooseBody)
+_MESSAGES: Final = msgspec.json.Decoder(list[_Message])
+
+
+def session_key(
+    rule: Rule, headers: Iterable[tuple[bytes, bytes]], hints: BodyHints
+) -> bytes | None:
+    """Return what names the request's session, or None when nothing does.
+
+    Keys of different sources never collide. `headers` have lower-case names.
+    """
+    wanted = rule.session_header or SESSION_HEADER
+    for name, value in headers:
+        if name == wanted and value:
+            return b"header:" + value
+    if hints.prompt_cache_key:
+        return b"cache:" + hints.prompt_cache_key.encode(errors="surrogatepass")
+    if hints.user:
+        return b"user:" + hints.user.encode(errors="surrogatepass")
+    return b"opening:" + hints.opening if hints.opening else None
+
+
+def parse_hints(body: bytes) -> BodyHints:
+    """Return the hints of an OpenAI- or Anthropic-style JSON body; never raises.
+
+    Of a field given twice the last counts, as for the model servers. Fields of a wrong type
+    are as if absent. Bodies that don't begin like a JSON object give no hints.
+    """
+    try:
+        return _hints(_BODY.decode(body))
+    except msgspec.ValidationError:
+        return _loose_hints(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return BodyHints(malformed=True) if body.lstrip(b" \t\r\n")[:1] == b"{" else NO_HINTS
+
+
+def _hints(body: _Body) -> BodyHints:
+    return BodyHints(
+        body.model, body.stream is True, body.prompt_cache_key, body.user, _opening(body)
+    )
+
+
+def _loose_hints(body: bytes) -> BodyHints:
+    try:
+        loose = _LOOSE_BODY.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        whole_object = body.lstrip(b" \t\r\n")[:1] == b"{"
+        return BodyHints(malformed=True) if whole_object else NO_HINTS
+    return _hints(
+        _Body(
+            _text(loose.model),
+            loose.stream is True,
+            _text(loose.prompt_cache_key),
+            _text(loose.user),
+            _turns(loose.messages),
+            loose.system,
+            loose.prompt,
+            loose.instructions,
+            loose.input,
+        )
+    )
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _turns(raw: Raw) -> list[_Message]:
+    try:
+        return _MESSAGES.decode(raw)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return []
+
+
+def _opening(body: _Body) -> bytes | None:
+    if body.messages:
+        return _hash([body.system, *_first_turns(body.messages)])
+    if bytes(body.prompt):
+        return _hash([body.prompt])
+    if bytes(body.input):
+        turns = _turns(body.input)
+        return _hash([body.instructions, *(_first_turns(turns) if turns else [body.input])])
+    return None
+
+
+def _first_turns(messages: Sequence[_Message]) -> Iterable[Raw]:
+    """Yield the contents up to the first message that is no instruction."""
+    for message in messages:
+        yield message.content
+        if bytes(message.role) not in _INSTRUCTIONS:
+            return
+
+
+def _hash(parts: Iterable[Raw]) -> bytes:
+    """Return a hash of the parts as the client spelled them."""
+    digest = blake2b(digest_size=16)
+    for part in parts:
+        text = memoryview(part)
+        digest.update(len(text).to_bytes(8, "big"))
+        digest.update(text if len(text) <= 2 * EDGE else bytes(text[:EDGE]) + text[-EDGE:])
+    return digest.digest()
