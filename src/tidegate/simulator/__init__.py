@@ -1,1 +1,7 @@
-"""TBD."""
+"""A simulated model server that speaks vLLM's HTTP API.
+
+The engine is a pure model of continuous batching: it takes times and gives times, so it runs
+on the event loop's timers here and in virtual time elsewhere. Around it are an OpenAI face
+(`openai`, `generation`), vLLM's metric names (`metrics`), faults that can be switched on while
+it runs (`faults`), and a small HTTP server (`http`, `server`).
+"""

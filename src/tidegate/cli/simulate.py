@@ -1,0 +1,92 @@
+"""`tidegate simulate`: a model server without a model."""
+
+import sys
+
+import click
+
+from tidegate.process.clock import now
+from tidegate.simulator.errors import SimulatorError
+from tidegate.simulator.profiles import PROFILES, by_name
+from tidegate.simulator.settings import DEFAULT_MODEL, Settings, tuned
+
+
+@click.command()
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8000,
+    show_default=True,
+    help="0 takes a free one.",
+)
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    default=(DEFAULT_MODEL,),
+    show_default=True,
+    help="Name of the base model; more are aliases. Repeatable.",
+)
+@click.option("--lora-module", "adapters", multiple=True, help="A loaded adapter. Repeatable.")
+@click.option(
+    "--profile",
+    type=click.Choice(sorted(PROFILES)),
+    default="demo",
+    show_default=True,
+    help="How fast it is.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same answers.")
+@click.option("--max-num-seqs", type=click.IntRange(1), help="Requests that run at once.")
+@click.option("--max-model-len", type=click.IntRange(2), help="Tokens of prompt and answer.")
+@click.option(
+    "--time-scale",
+    type=click.FloatRange(0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Latencies are multiplied by this.",
+)
+@click.option(
+    "--drain-timeout",
+    type=click.FloatRange(0),
+    default=60.0,
+    show_default=True,
+    help="Seconds that running requests may take to finish after SIGTERM.",
+)
+def simulate(
+    port: int,
+    host: str,
+    models: tuple[str, ...],
+    adapters: tuple[str, ...],
+    profile: str,
+    seed: int,
+    max_num_seqs: int | None,
+    max_model_len: int | None,
+    time_scale: float,
+    drain_timeout: float,
+) -> None:
+    """Serve simulated models with vLLM's API: chat, completions, metrics, adapters.
+
+    The first SIGTERM or Ctrl-C lets running requests finish, the second cuts them. Faults can
+    be switched on at /admin/faults while it runs.
+    """
+    limits = {"max_num_seqs": max_num_seqs, "max_model_len": max_model_len}
+    try:
+        tuned_profile = tuned(by_name(profile), time_scale=time_scale, **limits)
+        settings = Settings(models=models, adapters=adapters, profile=tuned_profile, seed=seed)
+        clean = _serve(settings, host, port, drain_timeout)
+    except SimulatorError as error:
+        raise click.ClickException(str(error)) from error
+    if not clean:
+        click.echo("requests were cut", err=True)
+        sys.exit(1)
+
+
+def _serve(settings: Settings, host: str, port: int, drain_s: float) -> bool:
+    import uvloop  # here and not above: `--help` needs none of it
+
+    from tidegate.simulator.server import Server, run
+
+    def ready(address: str) -> None:
+        click.echo(f"serving {', '.join(settings.models)} at http://{address}")
+
+    return uvloop.run(run(Server(settings, now, host, port), drain_s, ready))

@@ -1,0 +1,259 @@
+"""The OpenAI face as vLLM has it: request bodies in, answer bodies out.
+
+Unknown fields are let through, as vLLM does. Answers are assembled from bytes that are
+encoded once a request: a streamed event costs one concatenation.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta, Struct
+
+from tidegate.simulator.errors import RequestError, bad_request, malformed
+
+DONE: Final = b"data: [DONE]\n\n"
+
+
+class StreamOptions(Struct, frozen=True):
+    """What a stream ends with."""
+
+    include_usage: bool = False
+    continuous_usage_stats: bool = False
+
+
+class Sampling(Struct, frozen=True, kw_only=True):
+    """The fields that both kinds of request share."""
+
+    model: str = ""
+    max_tokens: Annotated[int, Meta(ge=1)] | None = None
+    min_tokens: Annotated[int, Meta(ge=0)] = 0
+    ignore_eos: bool = False
+    n: int | None = 1
+    seed: int | None = None
+    stop: str | list[str] | None = None
+    stream: bool | None = False
+    stream_options: StreamOptions | None = None
+
+
+class Message(Struct, frozen=True):
+    """One turn of a conversation."""
+
+    role: str
+    content: str | list[dict[str, Any]] | None = None
+
+
+class ChatRequest(Sampling, frozen=True, kw_only=True):
+    """`POST /v1/chat/completions`."""
+
+    messages: Annotated[list[Message], Meta(min_length=1)]
+    max_completion_tokens: Annotated[int, Meta(ge=1)] | None = None
+
+    def prompt(self) -> bytes:
+        """Return the conversation as the text that the model reads."""
+        return "".join(f"<|{one.role}|>{_text(one)}\n" for one in self.messages).encode()
+
+    def limit(self) -> int | None:
+        """Return how many tokens the answer may have; None leaves it open."""
+        return self.max_completion_tokens or self.max_tokens
+
+
+class CompletionRequest(Sampling, frozen=True, kw_only=True):
+    """`POST /v1/completions`. Unlike in chat, an answer has 16 tokens if nothing is said."""
+
+    prompt_: str | list[str | int | list[int]] = msgspec.field(name="prompt")
+    """A text, tokens, or a list of one of these."""
+    max_tokens: Annotated[int, Meta(ge=1)] | None = 16
+
+    def prompt(self) -> bytes:
+        """Return the text that the model reads; tokens become four bytes each."""
+        return _prompt_bytes(self.prompt_)
+
+    def limit(self) -> int | None:
+        """Return how many tokens the answer may have; None leaves it open."""
+        return self.max_tokens
+
+
+class TokenizeRequest(Struct, frozen=True, kw_only=True):
+    """`POST /tokenize`: a prompt, or messages."""
+
+    model: str = ""
+    prompt: str | None = None
+    messages: list[Message] | None = None
+
+    def text(self) -> bytes:
+        """Return what is to be counted. Raises RequestError."""
+        if self.messages:
+            return ChatRequest(messages=self.messages).prompt()
+        if self.prompt is None:
+            raise malformed("prompt: Field required")
+        return self.prompt.encode()
+
+
+class AdapterRequest(Struct, frozen=True, kw_only=True):
+    """`POST /v1/load_lora_adapter` and `/v1/unload_lora_adapter`."""
+
+    lora_name: str = ""
+    lora_path: str = ""
+    load_inplace: bool = False
+
+
+Body = ChatRequest | CompletionRequest | TokenizeRequest | AdapterRequest
+
+
+def parser(kind: type[Any]) -> msgspec.json.Decoder[Any]:
+    """Return a decoder of one kind of body."""
+    return msgspec.json.Decoder(kind)
+
+
+def check(request: Sampling) -> None:
+    """Refuse what the simulator can't do. Raises RequestError."""
+    if request.n not in {None, 1}:
+        raise bad_request(f"n: found {request.n}, the simulator makes 1 choice", "n")
+    if request.stream_options is not None and not request.stream:
+        raise bad_request(
+            "Stream options can only be defined when `stream=True`.", "stream_options"
+        )
+
+
+def stops(request: Sampling) -> list[str]:
+    """Return the texts that end an answer."""
+    stop = request.stop or []
+    return [stop] if isinstance(stop, str) else [one for one in stop if one]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one request."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int
+
+    def encode(self) -> bytes:
+        """Return the `usage` object."""
+        return (
+            b'{"prompt_tokens":%d,"total_tokens":%d,"completion_tokens":%d,'
+            b'"prompt_tokens_details":{"cached_tokens":%d}}'
+        ) % (
+            self.prompt_tokens,
+            self.prompt_tokens + self.completion_tokens,
+            self.completion_tokens,
+            self.cached_tokens,
+        )
+
+
+class Face:
+    """One request's answer on the wire, of one of the two kinds."""
+
+    __slots__ = ("_chat", "_chunk_head", "_head", "_text_head", "_text_tail")
+
+    def __init__(self, chat: bool, request_id: str, created: int, model: str) -> None:
+        self._chat = chat
+        kind = "chat.completion" if chat else "text_completion"
+        tail = b',"created":%d,"model":%b,"choices":[' % (created, quoted(model))
+        self._head = b'{"id":%b,"object":"%b"' % (quoted(request_id), kind.encode()) + tail
+        chunk = b"chat.completion.chunk" if chat else b"text_completion"
+        self._chunk_head = b'data: {"id":%b,"object":"%b"' % (quoted(request_id), chunk) + tail
+        if chat:
+            self._text_head = self._chunk_head + b'{"index":0,"delta":{"content":'
+            self._text_tail = b'},"logprobs":null,"finish_reason":null}]}\n\n'
+        else:
+            self._text_head = self._chunk_head + b'{"index":0,"text":'
+            self._text_tail = b',"logprobs":null,"finish_reason":null,"stop_reason":null}]}\n\n'
+
+    def opening(self) -> list[bytes]:
+        """Return the events before the first text: chats announce the role."""
+        if not self._chat:
+            return []
+        role = (
+            b'{"index":0,"delta":{"role":"assistant","content":""},'
+            b'"logprobs":null,"finish_reason":null}]}\n\n'
+        )
+        return [self._chunk_head + role]
+
+    def event(self, text: str, finish: str | None = None) -> bytes:
+        """Return the event of one token; the last one says why it is the last."""
+        if finish is None:
+            return self._text_head + quoted(text) + self._text_tail
+        tail = self._text_tail.replace(
+            b'"finish_reason":null', b'"finish_reason":"%b"' % finish.encode()
+        )
+        return self._text_head + quoted(text) + tail
+
+    def usage_event(self, usage: Usage) -> bytes:
+        """Return the event without a choice that ends a stream with `include_usage`."""
+        return self._chunk_head + b'],"usage":%b}\n\n' % usage.encode()
+
+    def whole(self, text: str, finish: str, usage: Usage) -> bytes:
+        """Return an answer that isn't streamed."""
+        choice = (
+            b'{"index":0,"message":{"role":"assistant","content":%b},"logprobs":null,'
+            if self._chat
+            else b'{"index":0,"text":%b,"logprobs":null,'
+        ) % quoted(text)
+        end = b'"finish_reason":"%b","stop_reason":null}],"usage":%b}'
+        return self._head + choice + end % (finish.encode(), usage.encode())
+
+
+def error_body(error: RequestError) -> bytes:
+    """Return vLLM's error body."""
+    return msgspec.json.encode(
+        {
+            "error": {
+                "message": error.message,
+                "type": error.type,
+                "param": error.param,
+                "code": error.status,
+            }
+        }
+    )
+
+
+def model_cards(
+    models: tuple[str, ...], adapters: dict[str, str], max_model_len: int, created: int
+) -> bytes:
+    """Return `/v1/models`: the base model by all its names, then the adapters with `parent`."""
+    base = models[0]
+    cards = [_card(name, base, None, max_model_len, created) for name in models]
+    cards += [_card(name, path, base, None, created) for name, path in adapters.items()]
+    return msgspec.json.encode({"object": "list", "data": cards})
+
+
+def _card(
+    name: str, root: str, parent: str | None, max_model_len: int | None, created: int
+) -> dict[str, Any]:
+    return {
+        "id": name,
+        "object": "model",
+        "created": created,
+        "owned_by": "vllm",
+        "root": root,
+        "parent": parent,
+        "max_model_len": max_model_len,
+        "permission": [],
+    }
+
+
+def quoted(text: str) -> bytes:
+    """Return `text` as a JSON string."""
+    return msgspec.json.encode(text)
+
+
+def _text(message: Message) -> str:
+    content = message.content
+    if isinstance(content, list):
+        return "".join(part["text"] for part in content if isinstance(part.get("text"), str))
+    return content or ""
+
+
+def _prompt_bytes(prompt: str | list[str | int | list[int]]) -> bytes:
+    if isinstance(prompt, str):
+        return prompt.encode()
+    tokens = [one for one in prompt if isinstance(one, int)]
+    if tokens and len(tokens) == len(prompt):
+        return b"".join((one & 0xFFFFFFFF).to_bytes(4, "little") for one in tokens)
+    if len(prompt) != 1:
+        raise bad_request(f"prompt: found {len(prompt)}, the simulator takes 1", "prompt")
+    only = prompt[0]
+    return _prompt_bytes([*only] if isinstance(only, list) else str(only))
