@@ -1,1 +1,1 @@
-"""TBD."""
+"""What model servers say of themselves: their metrics and models, as events for the picker."""
