@@ -53,7 +53,7 @@ class Driver:
             if listener is None:  # aborted by a listener before it
                 continue
             self._metrics.progress(progress)
-            if progress.sequence.finished:
+            if progress.last:
                 del self._listeners[progress.sequence]
             listener(progress)
         self._arm()

@@ -67,12 +67,23 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """`tokens` more tokens of a sequence, at a time. `gap` is the time since its last one."""
+    """`tokens` more tokens of a sequence, made at `at`.
+
+    It stands for itself: the sequence may have moved on when it is read.
+    """
 
     sequence: Running
+    first: int
+    """How many tokens were there before."""
     tokens: int
     at: float
     gap: float | None
+    """Seconds a token since the last one; None for the first."""
+
+    @property
+    def last(self) -> bool:
+        """Whether these are the sequence's last tokens."""
+        return self.first + self.tokens >= self.sequence.job.output_tokens
 
 
 @dataclass(slots=True)
@@ -276,6 +287,7 @@ class Engine:
 
     def _made(self, one: Running, tokens: int, at: float) -> Progress:
         gap = None if one.last_token_at is None else (at - one.last_token_at) / tokens
+        first = one.generated
         one.generated += tokens
         self.totals.generated_tokens += tokens
         if one.first_token_at is None:
@@ -284,7 +296,7 @@ class Engine:
         one.last_token_at = at
         if one.finished:
             self._drop(one)
-        return Progress(one, tokens, at, gap)
+        return Progress(one, first, tokens, at, gap)
 
     def _blocks_for(self, tokens: int) -> int:
         return -(-tokens // self.profile.block_size)

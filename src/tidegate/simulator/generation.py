@@ -131,39 +131,35 @@ class Generation:
             self._metrics.finished["abort"] += 1
 
     def _progressed(self, made: Progress) -> None:
-        sequence = made.sequence
-        if sequence.finished:
+        if made.last:
             self._metrics.finished[self._plan.finish] += 1
         if self._request.stream:
-            self._stream(sequence, made.tokens)
-        elif sequence.finished:
-            if self._cut_after is not None:
-                self._reply.reset()
-                return
-            whole = "".join(self._plan.words)
-            usage = self._usage(sequence)
+            self._stream(made)
+        elif made.last and self._cut_after is not None:
+            self._reply.reset()
+        elif made.last:
+            whole, usage = "".join(self._plan.words), self._usage(made.sequence)
             self._reply.send(200, self._face.whole(whole, self._plan.finish, usage))
 
-    def _stream(self, sequence: Running, tokens: int) -> None:
-        events = self._fresh_events(sequence, tokens)
+    def _stream(self, made: Progress) -> None:
+        events = self._fresh_events(made)
         if self._cut_after is not None and self._events + len(events) >= self._cut_after:
             self._cut(events[: self._cut_after - self._events])
             return
         self._events += len(events)
         self._reply.events(b"".join(events))
-        if sequence.finished:
+        if made.last:
             self._reply.end()
 
-    def _fresh_events(self, sequence: Running, tokens: int) -> list[bytes]:
+    def _fresh_events(self, made: Progress) -> list[bytes]:
         face, words = self._face, self._plan.words
-        first = sequence.generated - tokens
-        events = [] if first else face.opening()
-        events += [face.event(word) for word in words[first : sequence.generated]]
-        if sequence.finished:
+        events = [] if made.first else face.opening()
+        events += [face.event(word) for word in words[made.first : made.first + made.tokens]]
+        if made.last:
             events[-1] = face.event(words[-1], self._plan.finish)
             options = self._request.stream_options
             if options is not None and options.include_usage:
-                events.append(face.usage_event(self._usage(sequence)))
+                events.append(face.usage_event(self._usage(made.sequence)))
             events.append(openai.DONE)
         return events
 

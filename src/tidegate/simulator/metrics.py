@@ -75,7 +75,7 @@ class Metrics:
         elif sequence.admitted_at is not None:
             self.ttft.observe(made.at - sequence.arrived_at)
             self.queue.observe(sequence.admitted_at - sequence.arrived_at)
-        if sequence.finished:
+        if made.last:
             self.e2e.observe(made.at - sequence.arrived_at)
 
     def render(self, engine: Engine, wall: float) -> bytes:

@@ -1,0 +1,237 @@
+"""A simulated server over real sockets, asked by the official client and by hand."""
+
+import asyncio
+
+import openai
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tidegate.testing.http import connected, read_answer, request_bytes
+from tidegate.testing.waiting import wait_for
+
+HELLO = [{"role": "user", "content": "hello"}]
+
+
+def completion(**headers: str) -> bytes:
+    return request_bytes("POST", "/v1/completions", {"prompt": "x"}, headers)
+
+
+async def test_the_openai_client_can_chat(client):
+    answer = await client.chat.completions.create(model="base", messages=HELLO, max_tokens=7)
+    assert answer.choices[0].message.content
+    assert answer.choices[0].finish_reason == "length"
+    assert answer.usage.completion_tokens == 7
+    assert answer.usage.total_tokens == answer.usage.prompt_tokens + 7
+
+
+async def test_a_stream_says_the_same_as_a_whole_answer(client):
+    whole = await client.chat.completions.create(model="base", messages=HELLO)
+    stream = await client.chat.completions.create(
+        model="base", messages=HELLO, stream=True, stream_options={"include_usage": True}
+    )
+    chunks = [chunk async for chunk in stream]
+    text = "".join(chunk.choices[0].delta.content for chunk in chunks[:-1])
+    assert text == whole.choices[0].message.content
+    assert chunks[0].choices[0].delta.role == "assistant"
+    assert chunks[-2].choices[0].finish_reason == whole.choices[0].finish_reason
+    assert chunks[-1].usage.completion_tokens == whole.usage.completion_tokens
+    assert not chunks[-1].choices
+
+
+async def test_a_stream_has_one_event_a_token_and_ends_with_done(sim):
+    events = (await sim.chat(stream=True)).events()
+    assert len(events) == 1 + 5 + 1  # the role, the tokens, [DONE]
+    assert events[-1] == "[DONE]"
+
+
+async def test_completions_can_be_whole_and_streamed(client):
+    whole = await client.completions.create(model="base", prompt="once", max_tokens=6)
+    stream = await client.completions.create(model="base", prompt="once", max_tokens=6, stream=True)
+    text = "".join([chunk.choices[0].text async for chunk in stream])
+    assert text == whole.choices[0].text
+    assert len(text.split()) == 6
+
+
+async def test_a_repeated_prompt_is_found_in_the_prefix_cache(sim):
+    long = [{"role": "user", "content": "x" * 640}]
+    await sim.chat(messages=long)
+    usage = (await sim.chat(messages=long)).json()["usage"]
+    assert usage["prompt_tokens_details"]["cached_tokens"] == 160
+
+
+async def test_models_lists_names_and_adapters_with_their_parent(client):
+    models = {one.id: one.model_extra["parent"] async for one in client.models.list()}
+    assert models == {"base": None, "alias": None, "sql": "base"}
+
+
+async def test_adapters_come_and_go_while_it_runs(sim):
+    body = {"lora_name": "new", "lora_path": "/adapters/new"}
+    assert (await sim.chat(model="new")).status == 404
+    assert (await sim.ask("POST", "/v1/load_lora_adapter", body)).status == 200
+    assert (await sim.ask("POST", "/v1/load_lora_adapter", body)).status == 400
+    assert (await sim.chat(model="new")).json()["model"] == "new"
+    assert (await sim.ask("POST", "/v1/unload_lora_adapter", body)).status == 200
+    assert (await sim.ask("POST", "/v1/unload_lora_adapter", body)).status == 404
+    assert (await sim.chat(model="new")).status == 404
+
+
+async def test_an_unknown_model_is_vllms_404(client):
+    with pytest.raises(openai.NotFoundError) as caught:
+        await client.chat.completions.create(model="nobody", messages=HELLO)
+    assert caught.value.type == "NotFoundError"
+    assert "The model `nobody` does not exist." in str(caught.value)
+
+
+async def test_a_prompt_beyond_the_context_is_vllms_400(client):
+    long = [{"role": "user", "content": "x" * 200_000}]
+    with pytest.raises(openai.BadRequestError, match="maximum context length is 32768 tokens"):
+        await client.chat.completions.create(model="base", messages=long)
+
+
+@pytest.mark.parametrize(
+    "body", ["{", '"text"', b"\xff", "", {"messages": "hi"}, {"messages": []}, {"model": 1}]
+)
+async def test_a_malformed_body_is_400_with_an_error_body(sim, body):
+    answer = await sim.ask("POST", "/v1/chat/completions", body)
+    assert answer.status == 400
+    assert answer.json()["error"]["type"] == "Bad Request"
+
+
+@pytest.mark.parametrize("field", [{"n": 2}, {"stream_options": {}}])
+async def test_what_the_simulator_cannot_do_is_refused(sim, field):
+    assert (await sim.chat(**field)).json()["error"]["type"] == "BadRequestError"
+
+
+@pytest.mark.parametrize("path", ["/health", "/ping", "/version", "/metrics", "/v1/models"])
+async def test_probes_answer_get_and_head(sim, path):
+    got, head = await sim.ask("GET", path), await sim.ask("HEAD", path)
+    assert (got.status, head.status) == (200, 200)
+    assert head.body == b""
+
+
+async def test_unknown_paths_and_methods_are_told_apart(sim):
+    assert (await sim.ask("GET", "/nothing")).status == 404
+    assert (await sim.ask("GET", "/v1/chat/completions")).status == 405
+
+
+async def test_tokenize_counts_as_usage_does(sim):
+    content = "a few words to count"
+    body = {"model": "base", "messages": [{"role": "user", "content": content}]}
+    counted = (await sim.ask("POST", "/tokenize", body)).json()
+    used = (await sim.chat(messages=body["messages"])).json()["usage"]["prompt_tokens"]
+    assert counted["count"] == len(counted["tokens"]) == used
+
+
+async def test_the_request_id_of_the_client_is_part_of_the_answers_id(sim):
+    answer = await sim.ask("POST", "/v1/completions", {"prompt": "x"}, **{"x-request-id": "abc"})
+    assert answer.json()["id"] == "cmpl-abc"
+
+
+async def metrics(sim) -> dict[tuple[str, str], float]:
+    """Return every sample by its name and the value of its distinguishing label."""
+    page = (await sim.ask("GET", "/metrics")).body.decode()
+    samples = {}
+    for family in text_string_to_metric_families(page):
+        for one in family.samples:
+            mark = one.labels.get("le") or one.labels.get("finished_reason") or ""
+            samples[one.name, mark] = one.value
+    return samples
+
+
+async def test_metrics_count_requests_and_tokens(sim):
+    for _ in range(3):
+        await sim.chat(stream=True)
+    seen = await metrics(sim)
+    assert seen["vllm:request_success_total", "length"] == 3
+    assert seen["vllm:generation_tokens_total", ""] == 15
+    assert seen["vllm:time_to_first_token_seconds_count", ""] == 3
+    assert seen["vllm:inter_token_latency_seconds_count", ""] == 12
+    assert seen["vllm:inter_token_latency_seconds_bucket", "+Inf"] == 12
+    assert seen["vllm:e2e_request_latency_seconds_count", ""] == 3
+    assert seen["vllm:prefix_cache_queries_total", ""] > 0
+    assert seen["vllm:num_requests_running", ""] == seen["vllm:num_requests_waiting", ""] == 0
+
+
+async def test_metrics_name_the_cache_and_the_running_adapters(slow):
+    await slow.ask("POST", "/v1/load_lora_adapter", {"lora_name": "sql", "lora_path": "/sql"})
+    talk = asyncio.ensure_future(slow.chat(model="sql", max_tokens=500, ignore_eos=True))
+    await wait_for(lambda: slow.engine.running, what="the request to run")
+    page = (await slow.ask("GET", "/metrics")).body.decode()
+    families = {one.name: one.samples for one in text_string_to_metric_families(page)}
+    assert families["vllm:cache_config_info"][0].labels["block_size"] == "16"
+    assert families["vllm:cache_config_info"][0].labels["num_gpu_blocks"] == "4096"
+    assert families["vllm:lora_requests_info"][0].labels["running_lora_adapters"] == "sql"
+    assert families["vllm:num_requests_running"][0].value == 1
+    assert families["vllm:kv_cache_usage_perc"][0].value > 0
+    talk.cancel()
+
+
+async def test_tokens_arrive_one_by_one_and_not_at_the_end(slow):
+    async with connected(slow.port) as (reader, writer):
+        body = {"messages": HELLO, "max_tokens": 5000, "ignore_eos": True, "stream": True}
+        writer.write(request_bytes("POST", "/v1/chat/completions", body))
+        for _ in range(3):
+            await reader.readuntil(b"data: ")
+        assert slow.engine.running[0].generated < 100
+        writer.close()
+        await wait_for(lambda: not slow.engine.running, what="the sequence to be aborted")
+
+
+async def test_a_client_that_leaves_frees_its_sequence(slow):
+    async with connected(slow.port) as (_, writer):
+        body = {"messages": HELLO, "max_tokens": 5000, "ignore_eos": True}
+        writer.write(request_bytes("POST", "/v1/chat/completions", body))
+        await wait_for(lambda: slow.engine.running, what="the request to run")
+        writer.close()
+        await wait_for(lambda: not slow.engine.running, what="the sequence to be aborted")
+        assert slow.engine.cache.used == 0
+        assert (await metrics(slow))["vllm:request_success_total", "abort"] == 1
+
+
+async def test_requests_beyond_the_batch_are_seen_waiting(slow):
+    talks = [asyncio.ensure_future(slow.chat(max_tokens=2000, ignore_eos=True)) for _ in range(70)]
+    await wait_for(lambda: len(slow.engine.waiting) == 6, what="64 to run and 6 to wait")
+    seen = await metrics(slow)
+    assert seen["vllm:num_requests_running", ""] == 64
+    assert seen["vllm:num_requests_waiting", ""] == 6
+    for talk in talks:
+        talk.cancel()
+
+
+async def test_pipelined_requests_are_answered_in_order(sim):
+    async with connected(sim.port) as (reader, writer):
+        ids = ["a", "b", "c"]
+        writer.write(
+            b"".join(completion(**{"connection": "keep-alive", "x-request-id": one}) for one in ids)
+        )
+        answers = [await read_answer(reader) for _ in ids]
+        assert [one.json()["id"] for one in answers] == ["cmpl-a", "cmpl-b", "cmpl-c"]
+        writer.close()
+
+
+async def test_http_1_0_gets_its_stream_up_to_the_end_of_the_connection(sim):
+    async with connected(sim.port) as (reader, writer):
+        request = request_bytes("POST", "/v1/completions", {"prompt": "x", "stream": True})
+        writer.write(request.replace(b"HTTP/1.1", b"HTTP/1.0"))
+        answer = await read_answer(reader)
+        assert "transfer-encoding" not in answer.headers
+        assert answer.events()[-1] == "[DONE]"
+
+
+async def test_a_client_that_waits_for_100_continue_gets_it(sim):
+    async with connected(sim.port) as (reader, writer):
+        request = request_bytes(
+            "POST", "/v1/completions", {"prompt": "x"}, {"expect": "100-continue"}
+        )
+        head, _, body = request.partition(b"\r\n\r\n")
+        writer.write(head + b"\r\n\r\n")
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(body)
+        assert (await read_answer(reader)).status == 200
+
+
+async def test_what_is_not_http_is_refused(sim):
+    async with connected(sim.port) as (reader, writer):
+        writer.write(b"\x16\x03\x01 hello\r\n\r\n")
+        assert (await read_answer(reader)).status == 400
+        assert await reader.read() == b""
