@@ -5,7 +5,10 @@ CamelCase `reason`, used alike in conditions, HTTP bodies, logs and metrics.
 
     TidegateError                 the root
     ├─ FieldError                 one field of a manifest or a config is wrong
-    ├─ InvalidError               a whole object is refused: a list of FieldErrors
+    ├─ InvalidError               a whole object is refused: a list of FieldErrors     422
+    ├─ StrictDecodingError        fields that the kind doesn't have    400
+    ├─ BadRequestError            the request itself makes no sense          400
+    ├─ ForbiddenError             never allowed, whoever asks                403
     ├─ NotFoundError              no such object                       404
     ├─ AlreadyExistsError         create of a name that is taken       409
     ├─ ConflictError              a stale version, or a field that somebody else owns   409
@@ -14,7 +17,9 @@ CamelCase `reason`, used alike in conditions, HTTP bodies, logs and metrics.
     └─ UnavailableError           the store or a server can't be reached  503
 """
 
+import json
 from collections.abc import Sequence
+from typing import Final, Literal
 
 
 class TidegateError(Exception):
@@ -23,16 +28,58 @@ class TidegateError(Exception):
     reason = "Error"
 
 
+Cause = Literal[
+    "FieldValueRequired",
+    "FieldValueInvalid",
+    "FieldValueNotSupported",
+    "FieldValueTypeInvalid",
+    "FieldValueDuplicate",
+    "FieldValueForbidden",
+]
+"""Why a field is wrong, in the words of Kubernetes (`apimachinery` `CauseType`)."""
+
+_LABELS: Final[dict[Cause, str]] = {
+    "FieldValueRequired": "Required value",
+    "FieldValueInvalid": "Invalid value",
+    "FieldValueNotSupported": "Unsupported value",
+    "FieldValueTypeInvalid": "Invalid value",
+    "FieldValueDuplicate": "Duplicate value",
+    "FieldValueForbidden": "Forbidden",
+}
+
+
 class FieldError(TidegateError):
     """One field is wrong: where, what was found, what is expected."""
 
     reason = "Invalid"
 
-    def __init__(self, path: str, found: object, expected: str) -> None:
+    def __init__(
+        self, path: str, found: object, expected: str, cause: Cause = "FieldValueInvalid"
+    ) -> None:
         self.path = path
         self.found = found
         self.expected = expected
-        super().__init__(f"{path}: found {found!r}, expected {expected}")
+        self.cause = cause
+        super().__init__(f"{path}: found {_shown(found)}, expected {expected}")
+
+    @property
+    def detail(self) -> str:
+        """The error without its path, as Kubernetes words it: `Invalid value: -1: expected …`."""
+        label = _LABELS[self.cause]
+        if self.cause in ("FieldValueRequired", "FieldValueForbidden"):
+            return f"{label}: expected {self.expected}"
+        return f"{label}: {_shown(self.found)}: expected {self.expected}"
+
+
+_LONGEST: Final = 120
+
+
+def _shown(value: object) -> str:
+    """Return a value as JSON, cut where it is long; "nothing" where there was none."""
+    if value is None:
+        return "nothing"
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 class InvalidError(TidegateError):
@@ -43,6 +90,32 @@ class InvalidError(TidegateError):
     def __init__(self, errors: Sequence[FieldError]) -> None:
         self.errors = tuple(errors)
         super().__init__("; ".join(str(error) for error in errors))
+
+
+class StrictDecodingError(TidegateError):
+    """The object has fields that its kind doesn't have; nothing of it was stored.
+
+    `fields` are the paths of the unknown fields.
+    """
+
+    reason = "BadRequest"
+
+    def __init__(self, fields: Sequence[str], hints: Sequence[str] = ()) -> None:
+        self.fields = tuple(fields)
+        texts = hints or [f'unknown field "{field}"' for field in fields]
+        super().__init__("strict decoding error: " + ", ".join(texts))
+
+
+class BadRequestError(TidegateError):
+    """The request makes no sense, whatever the object."""
+
+    reason = "BadRequest"
+
+
+class ForbiddenError(TidegateError):
+    """What is asked is never allowed, say deleting the default namespace."""
+
+    reason = "Forbidden"
 
 
 class NotFoundError(TidegateError):

@@ -9,8 +9,15 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from tidegate.api.gateway import Port
-from tidegate.api.meta import Condition, LabelSelector, Model, Name, Resource
+from tidegate.api.gateway import (
+    Conditions,
+    ControllerName,
+    Group,
+    KindName,
+    NamespaceName,
+    Port,
+)
+from tidegate.api.meta import LabelSelector, Model, Name, Resource
 
 GROUP = "inference.networking.k8s.io"
 LLMD_GROUP = "llm-d.ai"
@@ -26,15 +33,17 @@ class PoolSelector(LabelSelector, frozen=True, kw_only=True):
     """Labels of the pool's model servers, all of which must be equal."""
 
     match_labels: Annotated[dict[str, str], Meta(min_length=1, max_length=64)]
+    """Labels and their values; all must be equal."""
 
 
 class EndpointPickerRef(Model, frozen=True, kw_only=True):
     """An external endpoint picker. Tidegate picks by itself and only checks the reference."""
 
-    group: str = ""
-    kind: str = "Service"
+    group: Group = ""
+    kind: KindName = "Service"
     name: Name
     port: PortNumber | None = None
+    """The Service's port; needed where `kind` is Service."""
     failure_mode: Literal["FailOpen", "FailClose"] = "FailClose"
 
 
@@ -43,25 +52,27 @@ class InferencePoolSpec(Model, frozen=True, kw_only=True):
 
     selector: PoolSelector
     target_ports: Annotated[tuple[PortNumber, ...], Meta(min_length=1, max_length=8)]
+    """The ports of each model server; each port is an endpoint of its own."""
     app_protocol: Literal["http", "kubernetes.io/h2c"] = "http"
+    """What the model servers speak."""
     endpoint_picker_ref: EndpointPickerRef | None = None
 
 
 class PoolParentReference(Model, frozen=True, kw_only=True):
     """A Gateway that a route connects the pool to."""
 
-    group: str = "gateway.networking.k8s.io"
-    kind: str = "Gateway"
+    group: Group = "gateway.networking.k8s.io"
+    kind: KindName = "Gateway"
     name: Name
-    namespace: str | None = None
+    namespace: NamespaceName | None = None
 
 
 class PoolParentStatus(Model, frozen=True, kw_only=True):
     """What one parent's controller says of the pool."""
 
     parent_ref: PoolParentReference
-    controller_name: str | None = None
-    conditions: tuple[Condition, ...] = ()
+    controller_name: ControllerName | None = None
+    conditions: Conditions = ()
 
 
 class InferencePoolStatus(Model, frozen=True, kw_only=True):
@@ -80,21 +91,22 @@ class InferencePool(Resource, frozen=True, kw_only=True):
 class PoolObjectReference(Model, frozen=True, kw_only=True):
     """An InferencePool in the same namespace."""
 
-    group: str = GROUP
-    kind: str = "InferencePool"
+    group: Group = GROUP
+    kind: KindName = "InferencePool"
     name: Name
 
 
 class ConditionsStatus(Model, frozen=True, kw_only=True):
     """A status that is conditions only."""
 
-    conditions: tuple[Condition, ...] = ()
+    conditions: Conditions = ()
 
 
 class InferenceObjectiveSpec(Model, frozen=True, kw_only=True):
     """The priority of requests that name this objective. Unset is 0; below 0 sheds first."""
 
     priority: Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)] | None = None
+    """Higher is served first; requests below 0 are the first to be refused."""
     pool_ref: PoolObjectReference
 
 
@@ -152,8 +164,8 @@ class InferenceModelRewrite(Resource, frozen=True, kw_only=True):
 class LegacyExtensionRef(Model, frozen=True, kw_only=True):
     """The endpoint picker of `inference.networking.x-k8s.io/v1alpha2`."""
 
-    group: str = ""
-    kind: str = "Service"
+    group: Group = ""
+    kind: KindName = "Service"
     name: Name
     port_number: Port | None = None
     failure_mode: Literal["FailOpen", "FailClose"] = "FailClose"
@@ -162,7 +174,7 @@ class LegacyExtensionRef(Model, frozen=True, kw_only=True):
 class LegacyPoolSpec(Model, frozen=True, kw_only=True):
     """A flat selector and one port."""
 
-    selector: Annotated[dict[str, str], Meta(min_length=1)]
+    selector: Annotated[dict[str, str], Meta(min_length=1, max_length=64)]
     target_port_number: Port
     extension_ref: LegacyExtensionRef | None = None
 

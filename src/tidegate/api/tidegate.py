@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from tidegate.api.meta import Condition, Model, Resource
+from tidegate.api.gateway import Conditions
+from tidegate.api.meta import Model, Resource
 
 GROUP = "tidegate.dev"
 
@@ -22,7 +23,9 @@ class HealthCheck(Model, frozen=True, kw_only=True):
     path: Annotated[str, Meta(min_length=1, pattern=r"^/")] = "/health"
     """Answers 200 when the server can take requests."""
     period_seconds: Annotated[float, Meta(gt=0)] = 2.0
+    """Seconds from one question to the next."""
     timeout_seconds: Annotated[float, Meta(gt=0)] = 2.0
+    """Seconds to wait for an answer."""
     failure_threshold: Annotated[int, Meta(ge=1)] = 3
     """Failures in a row after which a process that was ready is restarted."""
     startup_seconds: Annotated[float, Meta(gt=0)] = 600.0
@@ -32,12 +35,18 @@ class HealthCheck(Model, frozen=True, kw_only=True):
 class Simulator(Model, frozen=True, kw_only=True):
     """A simulated model server in place of a command (`tidegate simulate`)."""
 
-    models: tuple[str, ...] = ("tidegate/simulated-8b",)
-    adapters: tuple[str, ...] = ()
+    models: Annotated[
+        tuple[Annotated[str, Meta(min_length=1)], ...], Meta(min_length=1, max_length=64)
+    ] = ("tidegate/simulated-8b",)
+    """The base models that it serves; the first is the default one."""
+    adapters: Annotated[tuple[Annotated[str, Meta(min_length=1)], ...], Meta(max_length=1024)] = ()
+    """LoRA adapters that it serves."""
     profile: str = "demo"
     """A latency profile; `tidegate simulate --help` lists them."""
     seed: int = 0
+    """Answers and their times are the same for the same seed."""
     max_num_seqs: Annotated[int, Meta(ge=1)] | None = None
+    """How many requests run at once; by default the profile's."""
     time_scale: Annotated[float, Meta(gt=0)] = 1.0
     """Latencies are multiplied by this."""
 
@@ -45,17 +54,31 @@ class Simulator(Model, frozen=True, kw_only=True):
 class ModelServerSpec(Model, frozen=True, kw_only=True):
     """Exactly one of `addresses`, `command` and `simulator`."""
 
-    addresses: tuple[
-        Annotated[str, Meta(pattern=r"^(\[[0-9a-fA-F:]+\]|[^\s:/\[\]]+):[0-9]{1,5}$")], ...
+    addresses: Annotated[
+        tuple[
+            Annotated[
+                str,
+                Meta(
+                    max_length=300,
+                    pattern=r"^(\[[0-9a-fA-F:]+\]|[^\s:/\[\]]+):[0-9]{1,5}$",
+                    extra={"expected": '`host:port` such as "10.0.0.7:8000" or "[::1]:8000"'},
+                ),
+            ],
+            ...,
+        ],
+        Meta(max_length=1000, extra={"list_keys": ()}),
     ] = ()
     """`host:port` of servers that somebody else runs."""
     command: tuple[str, ...] = ()
     """A program and its arguments; `{port}` becomes a free port, `{host}` its address."""
     simulator: Simulator | None = None
+    """A simulated server, to try things without a GPU."""
     replicas: Annotated[int, Meta(ge=0, le=1000)] = 1
     """How many processes of `command` or `simulator` to run."""
-    env: tuple[EnvVar, ...] = ()
+    env: Annotated[tuple[EnvVar, ...], Meta(extra={"list_keys": ("name",)})] = ()
+    """Environment variables of `command`, added to Tidegate's own."""
     working_dir: str | None = None
+    """Where `command` runs, by default where Tidegate does."""
     engine: Literal["vllm", "sglang", "trtllm"] = "vllm"
     """Whose metric names the server speaks."""
     health: HealthCheck = HealthCheck()
@@ -70,9 +93,12 @@ class EndpointStatus(Model, frozen=True, kw_only=True):
     """`host:port`."""
     state: Literal["Starting", "Ready", "Unhealthy", "Stopping"] = "Starting"
     replica: int = 0
+    """Which of the replicas, from 0."""
     pid: int | None = None
+    """The process, where Tidegate runs it."""
     restarts: int = 0
     message: str = ""
+    """Why it is in this state, for people."""
 
 
 class ModelServerStatus(Model, frozen=True, kw_only=True):
@@ -82,7 +108,7 @@ class ModelServerStatus(Model, frozen=True, kw_only=True):
     replicas: int = 0
     ready_replicas: int = 0
     endpoints: tuple[EndpointStatus, ...] = ()
-    conditions: tuple[Condition, ...] = ()
+    conditions: Conditions = ()
 
 
 class ModelServer(Resource, frozen=True, kw_only=True):
