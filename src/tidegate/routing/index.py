@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
+from tidegate.routing.patterns import text_pattern
 from tidegate.routing.table import (
     Bucket,
     Candidate,
@@ -32,7 +33,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class PathTest:
-    """A path to match: `value` is a path, a path prefix or a regular expression that compiles."""
+    """A path to match: `value` is a path, a path prefix or a regular expression."""
 
     kind: Literal["exact", "prefix", "regex"] = "prefix"
     value: str = "/"
@@ -96,7 +97,9 @@ def index_paths(entries: Iterable[Entry]) -> PathIndex:
             case "prefix":
                 prefixes[entry.path.value.rstrip("/")].append(candidate)
             case "regex":
-                patterns.append((re.compile(entry.path.value), candidate))
+                pattern = text_pattern(entry.path.value)
+                if pattern is not None:
+                    patterns.append((pattern, candidate))
     patterns.sort(key=lambda pair: -len(pair[0].pattern))
     return PathIndex(
         {path: _bucket(members) for path, members in exact.items()},

@@ -76,11 +76,18 @@ class Backend:
     have none: nobody knows whether they have metrics."""
     h2c: bool = False
     """The servers speak HTTP/2 in clear text."""
+    port: int | None = None
+    """Of a Service, the port that the backendRef names: its ports may lead elsewhere."""
 
     @property
     def key(self) -> str:
         """`namespace/name`."""
         return f"{self.namespace}/{self.name}"
+
+    @property
+    def identity(self) -> str:
+        """Tells all backends of a table apart: `kind:namespace/name:port`."""
+        return f"{self.kind}:{self.namespace}/{self.name}:{self.port or ''}"
 
 
 @dataclass(frozen=True, slots=True)
