@@ -1,0 +1,209 @@
+"""A local copy of resources that follows the store: list, watch, resume, list again on 410.
+
+It never dies because the store is away: it keeps what it has and tries again. What it knows
+is a plain map by kind and key; consumers either wait for the next change of anything, or
+take the keys that changed from a queue. An object that doesn't fit its model is passed over
+with a log entry, and its last good version stays.
+"""
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import aclosing
+from random import Random
+from typing import Any, Final, TypeVar, cast
+
+import structlog
+
+from tidegate.api.errors import GoneError, InvalidError, TidegateError
+from tidegate.api.meta import Key, Resource
+from tidegate.store.interface import Change, Store
+
+R = TypeVar("R", bound=Resource)
+
+FIRST_PAUSE_S: Final = 0.05
+LONGEST_PAUSE_S: Final = 1.0
+"""The API's restart is noticed within this: it is a local process, or a cluster's service."""
+
+log = structlog.get_logger(__name__)
+
+
+class Resources:
+    """The informer's copy: by kind and key."""
+
+    def __init__(self, kinds: Sequence[type[Resource]]) -> None:
+        self._objects: dict[type[Resource], dict[Key, Resource]] = {kind: {} for kind in kinds}
+
+    def __getitem__(self, kind: type[R]) -> Mapping[Key, R]:
+        """Return all objects of a followed kind. The map lives on: copy it to keep it."""
+        return cast("dict[Key, R]", self._objects[kind])
+
+    def __iter__(self) -> Iterator[type[Resource]]:
+        return iter(self._objects)
+
+    def get(self, kind: type[R], key: Key) -> R | None:
+        """Return one object, or None."""
+        return self[kind].get(key)
+
+    def all(self) -> list[Resource]:
+        """Return every object of every kind."""
+        return [resource for objects in self._objects.values() for resource in objects.values()]
+
+    def put(self, kind: type[Resource], key: Key, resource: Resource | None) -> bool:
+        """Set or remove one object; return whether that changed anything."""
+        objects = self._objects[kind]
+        before = objects.get(key)
+        if resource is None:
+            objects.pop(key, None)
+        else:
+            objects[key] = resource
+        return before != resource
+
+
+class Informer:
+    """Follows some kinds of a store for as long as `run` runs."""
+
+    def __init__(
+        self, store: Store, kinds: Sequence[type[Resource]], *, rng: Random | None = None
+    ) -> None:
+        """Follow `kinds` in `store`.
+
+        Args:
+            store: Whom to ask.
+            kinds: What to follow.
+            rng: Spreads the retries of many informers.
+
+        """
+        self.resources = Resources(kinds)
+        self.version = 0
+        """Counts the changes."""
+        self._store = store
+        self._kinds = tuple(kinds)
+        self._rng = rng or Random()  # spreads load, guards nothing
+        self._unsynced = set(kinds)
+        self._synced = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._queues: list[asyncio.Queue[tuple[type[Resource], Key]]] = []
+        if not kinds:
+            self._synced.set()
+
+    async def run(self) -> None:
+        """Follow the store until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for kind in self._kinds:
+                tasks.create_task(self._follow(kind), name=f"informer-{kind.__name__}")
+
+    async def synced(self) -> None:
+        """Return once every kind has been listed."""
+        await self._synced.wait()
+
+    async def changed(self) -> None:
+        """Return once something has changed since the last call; for one consumer.
+
+        Changes that come in a burst count as one.
+        """
+        await self._changed.wait()
+        self._changed.clear()
+
+    def subscribe(self) -> asyncio.Queue[tuple[type[Resource], Key]]:
+        """Return a queue of what changes from now on, after what there is already."""
+        queue: asyncio.Queue[tuple[type[Resource], Key]] = asyncio.Queue()
+        for kind in self._kinds:
+            for key in self.resources[kind]:
+                queue.put_nowait((kind, key))
+        self._queues.append(queue)
+        return queue
+
+    def unsubscribe(self, queue: asyncio.Queue[tuple[type[Resource], Key]]) -> None:
+        """Stop filling a queue that `subscribe` gave."""
+        self._queues.remove(queue)
+
+    async def _follow(self, kind: type[Resource]) -> None:
+        """List and watch one kind for ever."""
+        following = _Following(self, kind)
+        pause = FIRST_PAUSE_S
+        while True:
+            try:
+                await following.once()
+            except GoneError:
+                following.version = None
+            except TidegateError as error:
+                log.info("watch lost", kind=kind.__name__, error=str(error), retry_in=pause)
+            if following.progressed:
+                pause = FIRST_PAUSE_S
+            await _pause(pause * self._rng.uniform(0.5, 1.0))
+            pause = min(pause * 2, LONGEST_PAUSE_S)
+
+    def listed(self, kind: type[Resource], found: Sequence[Resource], kept: set[Key]) -> None:
+        """Take over a whole list; what is missing in it is gone, but for the `kept`."""
+        current = {resource.key: resource for resource in found}
+        for key in self.resources[kind].keys() - current.keys() - kept:
+            self.put(kind, key, None)
+        for key, resource in current.items():
+            self.put(kind, key, resource)
+        self._unsynced.discard(kind)
+        if not self._unsynced:
+            self._synced.set()
+
+    def put(self, kind: type[Resource], key: Key, resource: Resource | None) -> None:
+        """Set or remove one object and tell who waits."""
+        if not self.resources.put(kind, key, resource):
+            return
+        self.version += 1
+        self._changed.set()
+        for queue in self._queues:
+            queue.put_nowait((kind, key))
+
+    @property
+    def store(self) -> Store:
+        """The store that is followed."""
+        return self._store
+
+
+class _Following:
+    """Where the watch of one kind is."""
+
+    def __init__(self, informer: Informer, kind: type[Resource]) -> None:
+        self.version: str | None = None
+        """Where to go on; None: list first."""
+        self.progressed = False
+        """Whether the last attempt got anything."""
+        self._informer = informer
+        self._kind = kind
+
+    async def once(self) -> None:
+        """List if needed, then follow until the store ends it. Raises what the store does."""
+        self.progressed = False
+        if self.version is None:
+            self.version = await self._list()
+            self.progressed = True
+        changes = self._informer.store.watch(self._kind, self.version, broken=self._broken)
+        async with aclosing(cast("Any", changes)) as stream:
+            async for change in stream:
+                self._accept(change)
+
+    async def _list(self) -> str:
+        kept: set[Key] = set()
+
+        def broken(key: Key, error: InvalidError) -> None:
+            kept.add(key)
+            self._broken(key, error)
+
+        found, version = await self._informer.store.list(self._kind, broken=broken)
+        self._informer.listed(self._kind, found, kept)
+        return version
+
+    def _accept(self, change: Change[Resource]) -> None:
+        self.progressed = True
+        self.version = change.version
+        if change.key is not None:
+            gone = change.type == "DELETED"
+            self._informer.put(self._kind, change.key, None if gone else change.object)
+
+    def _broken(self, key: Key, error: InvalidError) -> None:
+        log.warning("object passed over", kind=self._kind.__name__, key=str(key), error=str(error))
+
+
+async def _pause(seconds: float) -> None:
+    done = asyncio.Event()
+    asyncio.get_running_loop().call_later(seconds, done.set)
+    await done.wait()
