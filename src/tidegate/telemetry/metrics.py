@@ -28,7 +28,7 @@ __all__ = ["Gauges", "Metrics", "render"]
 OTHER: Final = "other"
 MAX_MODELS: Final = 1_000
 """Different models in labels; upstream's picker has the same limit."""
-MAX_ROWS: Final = 20_000
+MAX_ROWS: Final = 10_000
 """Different sets of labels of requests. All beyond share one, with "other" for everything."""
 
 Labels: TypeAlias = tuple[str, str, str, str, str]
