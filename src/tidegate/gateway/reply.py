@@ -22,6 +22,7 @@ REASONS: Final = {
     "MethodNotSupported": "CONNECT is not offered.",
     "TooManyConnections": "The worker has as many connections as it may.",
     "NotReady": "The worker has no routes yet.",
+    "Misdirected": "A TLS connection for one listener carried a request for another.",
     "RouteNotFound": "No HTTPRoute matches.",
     "ModelNotFound": "No endpoint behind the route serves the model.",
     "NoEndpoints": "The backend that was drawn has no endpoint.",
@@ -53,7 +54,7 @@ def status_line(status: int) -> bytes:
 
 def error_body(status: int, reason: str, message: str) -> bytes:
     """Return the JSON body that the OpenAI clients understand."""
-    kind = _TYPES.get(status, "api_error" if status >= 500 else "invalid_request_error")  # noqa: PLR2004
+    kind = _TYPES.get(status, "api_error" if status >= 500 else "invalid_request_error")
     return msgspec.json.encode(
         {"error": {"message": message, "type": kind, "param": None, "code": reason}}
     )

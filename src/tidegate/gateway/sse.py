@@ -17,12 +17,13 @@ _KEEP: Final = len(DONE) - 1
 class EventMeter:
     """Notes when events of one stream pass, into the stream's record."""
 
-    __slots__ = ("_last", "_record", "_tail", "done")
+    __slots__ = ("_bucket", "_last", "_record", "_tail", "done")
 
     def __init__(self, record: Record) -> None:
         self._record = record
         self._tail = b"\n"
         self._last: float | None = None
+        self._bucket: int | None = None
         self.done = False
         record.itl_counts = [0] * (len(ITL_BOUNDS) + 1)
 
@@ -30,12 +31,21 @@ class EventMeter:
         """Count the events that begin in `chunk`, which arrived `at` (seconds, any clock)."""
         text = self._tail + chunk
         count = text.count(MARK) - self._tail.count(MARK)
-        if count and DONE in text:
+        if not self.done and DONE in text:
             self.done = True
-            count -= text.count(DONE) - self._tail.count(DONE)
+            count -= 1
         self._tail = text[-_KEEP:]
         if count > 0:
             self._note(count, at)
+        elif count < 0:
+            # `[DONE]` came in pieces, and its beginning was taken for an event.
+            self._take_back()
+
+    def _take_back(self) -> None:
+        record = self._record
+        record.events -= 1
+        if record.itl_counts is not None and self._bucket is not None:
+            record.itl_counts[self._bucket] -= 1
 
     def _note(self, count: int, at: float) -> None:
         record = self._record
@@ -50,6 +60,7 @@ class EventMeter:
             counts[0] += count - 1
             return
         gap = at - last
-        counts[bisect_left(ITL_BOUNDS, gap)] += 1
+        self._bucket = bisect_left(ITL_BOUNDS, gap)
+        counts[self._bucket] += 1
         counts[0] += count - 1
         record.itl_sum_s += gap

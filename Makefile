@@ -1,0 +1,47 @@
+# Everything sets itself up: Python 3.11 or newer and a C compiler are all that must be there.
+PYTHON ?= python3
+VENV := .venv
+UV := $(VENV)/bin/uv
+READY := $(VENV)/.ready
+RUN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check golden bench serve docs clean
+
+help: ## List the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+$(READY): pyproject.toml uv.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Tidegate needs Python 3.11 or newer; name one: make PYTHON=python3.12 …" >&2; exit 1; }
+	@test -x $(UV) || { echo "Setting up $(VENV) (once, about half a minute)"; \
+		$(PYTHON) -m venv $(VENV) && $(RUN)/python -m pip install --quiet --disable-pip-version-check uv; }
+	@$(UV) sync --quiet --locked
+	@touch $@
+
+demo: $(READY) ## A rollout by hand on simulated servers, live, in 90 seconds
+	@$(RUN)/tidegate demo
+
+test: $(READY) check ## All checks and tests
+	@$(RUN)/pytest
+
+check: $(READY) ## Format, lint, types, import contracts: seconds
+	@$(RUN)/ruff format --check --quiet . || { echo "run: $(RUN)/ruff format ." >&2; exit 1; }
+	@$(RUN)/ruff check --quiet .
+	@$(RUN)/mypy
+	@$(RUN)/lint-imports --no-cache > $(VENV)/.imports || { cat $(VENV)/.imports; exit 1; }
+
+golden: $(READY) ## Rewrite the golden files; read the diff before you commit it
+	@TIDEGATE_GOLDEN=1 $(RUN)/pytest tests/routing
+
+bench: $(READY) ## Measure the gateway beside a direct connection
+	@$(RUN)/python bench/gateway.py
+
+serve: $(READY) ## Run the gateway with the node example until Ctrl-C
+	@$(RUN)/tidegate up -f examples/node
+
+docs: $(READY) ## Rewrite the generated reference pages
+	@$(RUN)/python docs/generate.py
+
+clean: ## Remove the virtual environment and all caches
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis .pytest_cache

@@ -1,0 +1,484 @@
+"""One request's life: route → split → admit → pick → relay.
+
+Everything that happens to a request happens here, in this order, on the table that it began
+with. An exchange ends exactly once: by `_finish`, which hands its record over.
+"""
+
+import asyncio
+from typing import Final, Protocol
+
+from tidegate.gateway import models, reply
+from tidegate.gateway.mirror import mirror
+from tidegate.gateway.payload import request_payload
+from tidegate.gateway.plane import Live, Plane
+from tidegate.gateway.request import Incoming
+from tidegate.gateway.sse import EventMeter
+from tidegate.gateway.upstream import Dialing, Failed, Headers, Upstream
+from tidegate.judge.record import Record
+from tidegate.picker import profile
+from tidegate.picker.plugins import Endpoint
+from tidegate.picker.plugins import Request as PickRequest
+from tidegate.picker.state import ABANDONED, ANSWERED, FAILED, STARTED, SUCCEEDED, fold
+from tidegate.routing.filters import edit_headers, location
+from tidegate.routing.match import Request as MatchRequest
+from tidegate.routing.match import match, misdirected
+from tidegate.routing.session import NO_HINTS, BodyHints, parse_hints, session_key
+from tidegate.routing.split import choose_arm, point
+from tidegate.routing.table import Arm, Backend, Match, Redirect, Rule
+
+_CLIENT_LEFT: Final = 499
+"""nginx's status for a client that left; it is recorded and never sent."""
+_TIMEOUT: Final = 504
+_FAILURES: Final = {"connect": (503, "ConnectFailed"), "reset": (502, "UpstreamReset")}
+_NOT_THE_SERVER: Final = frozenset({501, 505})
+"""5xx that say nothing of an endpoint's health."""
+
+
+class Client(Protocol):
+    """The client's connection, as far as an exchange sees it."""
+
+    def write(self, data: bytes) -> None:
+        """Send a part of the answer."""
+
+    def done(self, *, keep_alive: bool) -> None:
+        """The answer is out."""
+
+    def abort(self) -> None:
+        """Cut the connection."""
+
+
+class Exchange:
+    """One request, from its last byte to its answer's last."""
+
+    __slots__ = (
+        "_arm",
+        "_attempt_timer",
+        "_attempts_left",
+        "_chunked",
+        "_client",
+        "_endpoint",
+        "_fallbacks",
+        "_handle",
+        "_head_sent",
+        "_hints",
+        "_keep_alive",
+        "_live",
+        "_match",
+        "_meter",
+        "_out",
+        "_over",
+        "_paused",
+        "_payload",
+        "_plane",
+        "_progress",
+        "_request",
+        "_timer",
+        "record",
+    )
+
+    def __init__(self, plane: Plane, client: Client, request: Incoming) -> None:
+        self._plane = plane
+        self._client = client
+        self._request = request
+        self._live: Live | None = plane.live
+        self._hints: BodyHints = NO_HINTS
+        self._match: Match | None = None
+        self._arm: Arm | None = None
+        self._endpoint: Endpoint | None = None
+        self._fallbacks: list[Endpoint] = []
+        self._handle: Upstream | Dialing | None = None
+        self._payload = b""
+        self._attempts_left = 0
+        self._head_sent = self._chunked = self._paused = self._over = False
+        self._keep_alive = request.keep_alive
+        self._out: list[bytes] = []
+        self._meter: EventMeter | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._attempt_timer: asyncio.TimerHandle | None = None
+        self._progress = request.began
+        self.record = Record(method=request.method, request_bytes=len(request.body))
+
+    # the order of things
+
+    def begin(self) -> None:
+        """Find the rule, and do what it says."""
+        plane, request, record = self._plane, self._request, self.record
+        plane.in_flight += 1
+        plane.budget.earn()
+        record.started_at = plane.now() - (plane.clock() - request.began)
+        live = self._live
+        if live is None:
+            self._refuse(503, "NotReady", "the gateway has no routes yet; try again in a moment")
+            return
+        if request.secure and misdirected(live.table, request.port, request.sni, request.host):
+            self._refuse(421, "Misdirected", "this host has another certificate: connect anew")
+            return
+        if request.body:
+            self._hints = parse_hints(request.body)
+            record.model = self._hints.model or ""
+        found = match(live.table, request.port, self._match_request())
+        if found is None:
+            self._refuse(404, "RouteNotFound", "no HTTPRoute matches this host, path and method")
+            return
+        self._match = found
+        self._follow(found.rule, live)
+
+    def _follow(self, rule: Rule, live: Live) -> None:
+        self.record.route, self.record.rule = rule.route, rule.name
+        if rule.request_timeout_s is not None:
+            self._timer = self._plane.loop.call_later(rule.request_timeout_s, self._deadline)
+        if rule.filters.redirect is not None:
+            self._redirect(rule.filters.redirect)
+        elif rule.failure is not None:
+            self._refuse(rule.failure.status, rule.failure.reason, rule.failure.message)
+        elif rule.pools and self._list_models(rule.pools, live):
+            return
+        else:
+            self._split(rule, live)
+
+    def _split(self, rule: Rule, live: Live) -> None:
+        session = session_key(rule, self._request.headers, self._hints)
+        draw = self._plane.rng.getrandbits(64) if session is None else point(rule.salt, session)
+        arm = choose_arm(rule, draw)
+        if arm is None:
+            self._refuse(500, "NoWeight", "all weights of the route's rule are 0")
+            return
+        self._arm = arm
+        self.record.arm = arm.name
+        if arm.filters.redirect is not None:
+            self._redirect(arm.filters.redirect)
+        elif arm.failure is not None:
+            self._refuse(arm.failure.status, arm.failure.reason, arm.failure.message)
+        elif arm.backend is not None:
+            self._pick(rule, arm, arm.backend, live, session)
+
+    def _pick(
+        self, rule: Rule, arm: Arm, backend: Backend, live: Live, session: bytes | None
+    ) -> None:
+        plane = self._plane
+        self.record.pool = backend.key
+        if backend.h2c:
+            self._refuse(500, "UnsupportedProtocol", f"{backend.key} wants HTTP/2 (h2c)")
+            return
+        request = PickRequest(plane.clock(), self._hints.model, session)
+        pick = profile.run(plane.profile, request, live.endpoints(backend), plane.rng)
+        if pick is None:
+            self._refuse(503, "NoEndpoints", f"{backend.kind} {backend.key} has no ready endpoint")
+            return
+        self._fallbacks = [*pick.fallbacks, pick.endpoint]
+        self._attempts_left = rule.retry.attempts
+        self._payload = request_payload(self._request, self._plane, rule, arm, self._prefix())
+        self._send(pick.endpoint)
+        for each in (*rule.filters.mirrors, *arm.filters.mirrors):
+            mirror(plane, live, each, self._payload, self._request.method == "HEAD")
+
+    # sending
+
+    def _send(self, endpoint: Endpoint, *, fresh: bool = False) -> None:
+        plane = self._plane
+        self._endpoint = endpoint
+        self.record.endpoint = endpoint.address
+        self._progress = plane.clock()
+        endpoint.state = fold(endpoint.state, STARTED, self._progress)
+        rule = self._rule()
+        if rule.backend_timeout_s is not None:
+            self._attempt_timer = plane.loop.call_later(
+                rule.backend_timeout_s, self._attempt_over, "UpstreamTimeout"
+            )
+        self._handle = plane.pool.send(
+            endpoint.address,
+            self._payload,
+            self,
+            head_only=self._request.method == "HEAD",
+            fresh=fresh,
+        )
+
+    def _may_retry(self) -> bool:
+        """Take one retry from the policy and the budget, if both have one."""
+        if self._head_sent or self._attempts_left < 1 or not self._fallbacks:
+            return False
+        if not self._plane.budget.spend(self._plane.clock()):
+            return False
+        self._attempts_left -= 1
+        self.record.retries += 1
+        return True
+
+    def _resend(self) -> None:
+        """Send to the next endpoint; the one that failed comes last, maybe as the only one."""
+        following = self._fallbacks.pop(0)
+        self._fallbacks.append(following)
+        backoff = self._rule().retry.backoff_s
+        if backoff:
+            self._attempt_timer = self._plane.loop.call_later(backoff, self._send, following)
+        else:
+            self._send(following)
+
+    def _end_attempt(self, *, ok: bool | None) -> None:
+        """Settle the attempt under way with its endpoint."""
+        if self._attempt_timer is not None:
+            self._attempt_timer.cancel()
+            self._attempt_timer = None
+        self._handle = None
+        endpoint, self._endpoint = self._endpoint, None
+        if endpoint is not None:
+            event = ABANDONED if ok is None else SUCCEEDED if ok else FAILED
+            endpoint.state = fold(endpoint.state, event, self._plane.clock())
+
+    # what the endpoint says
+
+    def upstream_started(self, connection: Upstream) -> None:
+        """The request is being sent."""
+        self._handle = connection
+        if self._paused:
+            connection.pause()
+
+    def upstream_head(self, status: int, headers: Headers, length: int | None) -> None:
+        """Pass the head on, or try elsewhere."""
+        self._progress = self._plane.clock()
+        if status in self._rule().retry.codes and self._may_retry():
+            self._give_up(status)
+            self._resend()
+            return
+        endpoint = self._endpoint
+        if endpoint is not None and endpoint.state.failures and _well(status):
+            endpoint.state = fold(endpoint.state, ANSWERED, self._progress)
+        self.record.status = status
+        self._write_head(status, headers, length)
+
+    def upstream_body(self, data: bytes) -> None:
+        """Pass a piece on."""
+        record = self.record
+        at = self._progress = self._plane.clock()
+        if record.ttft_s is None:
+            record.ttft_s = at - self._request.began
+        record.response_bytes += len(data)
+        if self._meter is not None:
+            self._meter.feed(data, at)
+        out = self._out
+        if self._chunked:
+            out.append(b"%x\r\n" % len(data))
+            out.append(data)
+            out.append(b"\r\n")
+        else:
+            out.append(data)
+
+    def upstream_flush(self) -> None:
+        """Write what one read brought, at once."""
+        if self._out:
+            self._client.write(b"".join(self._out))
+            self._out.clear()
+
+    def upstream_end(self) -> None:
+        """The answer is whole."""
+        if self._chunked:
+            self._out.append(b"0\r\n\r\n")
+        self.upstream_flush()
+        self._finish(ok=_well(self.record.status))
+
+    def upstream_failed(self, failed: Failed) -> None:
+        """Try elsewhere, or say why not."""
+        endpoint = self._endpoint
+        if failed.stale and endpoint is not None and not self._over:
+            self._end_attempt(ok=None)
+            self._send(endpoint, fresh=True)
+            return
+        self._end_attempt(ok=False)
+        if self._head_sent:
+            self._cut()
+        elif self._may_retry():
+            self._resend()
+        else:
+            status, reason = _FAILURES.get(failed.kind, (502, "UpstreamProtocolError"))
+            self._refuse(status, reason, f"{self.record.endpoint}: {failed.detail}")
+
+    def _give_up(self, status: int) -> None:
+        """Leave an endpoint whose answer is not worth passing on."""
+        if self._handle is not None:
+            self._handle.cancel()
+        self._end_attempt(ok=_well(status))
+
+    # what the client does
+
+    def pause(self) -> None:
+        """The client is slow: stop reading from the endpoint."""
+        self._paused = True
+        if self._handle is not None:
+            self._handle.pause()
+
+    def resume(self) -> None:
+        """The client caught up."""
+        self._paused = False
+        if self._handle is not None:
+            self._handle.resume()
+
+    def client_gone(self) -> None:
+        """Cancel: the endpoint must not go on generating for nobody."""
+        self.record.client_gone = True
+        if not self._head_sent:
+            self.record.status = _CLIENT_LEFT
+        self._cancel_upstream()
+        self._settle(ok=None)
+
+    # time
+
+    def sweep(self) -> None:
+        """End an exchange whose endpoint is silent. Called about once a second."""
+        limits = self._plane.settings.limits
+        limit = limits.silence_timeout_s if self._head_sent else limits.answer_timeout_s
+        if self._plane.clock() - self._progress > limit:
+            self._attempt_over("UpstreamTimeout")
+
+    def _deadline(self) -> None:
+        self._attempts_left = 0
+        self._attempt_over("RequestDeadline")
+
+    def _attempt_over(self, reason: str) -> None:
+        self._cancel_upstream()
+        self._end_attempt(ok=False)
+        if self._head_sent:
+            self._cut()
+        elif _TIMEOUT in self._rule().retry.codes and self._may_retry():
+            self._resend()
+        else:
+            self._refuse(504, reason, f"{self.record.endpoint or 'the route'} took too long")
+
+    # answers
+
+    def _write_head(self, status: int, headers: Headers, length: int | None) -> None:
+        request, arm = self._request, self._arm
+        self._head_sent = True
+        rule = self._rule()
+        if rule.filters.response:
+            headers = edit_headers(headers, rule.filters.response)
+        if arm is not None and arm.filters.response:
+            headers = edit_headers(headers, arm.filters.response)
+        out = self._out
+        out.append(reply.status_line(status))
+        for name, value in headers:
+            out.append(b"%b: %b\r\n" % (name, value))
+            if name == b"content-type" and value.startswith(b"text/event-stream"):
+                self.record.streamed = True
+                self._meter = EventMeter(self.record)
+        if self._plane.settings.answer_headers and arm is not None and self._endpoint is not None:
+            out.append(
+                b"x-tidegate-pool: %b\r\nx-tidegate-endpoint: %b\r\n"
+                % (arm.name.encode(), self._endpoint.address.encode())
+            )
+        self._frame(status, length, request)
+        out.append(b"\r\n")
+
+    def _frame(self, status: int, length: int | None, request: Incoming) -> None:
+        out = self._out
+        if length is not None:
+            if length or status not in {204, 304}:
+                out.append(b"content-length: %d\r\n" % length)
+        elif request.http10:
+            self._keep_alive = False
+        else:
+            self._chunked = request.method != "HEAD"
+            out.append(b"transfer-encoding: chunked\r\n")
+        if self._plane.draining:
+            self._keep_alive = False
+        if not self._keep_alive:
+            out.append(b"connection: close\r\n")
+        elif request.http10:
+            out.append(b"connection: keep-alive\r\n")
+
+    def _refuse(self, status: int, reason: str, message: str) -> None:
+        """Answer with an error of our own."""
+        self.record.reason = reason
+        self._answer(
+            status,
+            reply.error(
+                status,
+                reason,
+                message,
+                head_only=self._request.method == "HEAD",
+                close=not self._keep_alive,
+            ),
+        )
+
+    def _redirect(self, redirect: Redirect) -> None:
+        request = self._request
+        where = location(
+            redirect,
+            secure=request.secure,
+            authority=request.authority.decode("latin-1"),
+            port=request.port,
+            target=request.target,
+            prefix=self._prefix(),
+        )
+        headers = ((b"location", where.encode("latin-1")),)
+        self._answer(redirect.status, reply.render(redirect.status, b"", headers=headers))
+
+    def _list_models(self, pools: tuple[Backend, ...], live: Live) -> bool:
+        """Answer `/v1/models` from what the endpoints listed; False if that isn't asked."""
+        request = self._request
+        if request.method not in {"GET", "HEAD"} or not models.asked(request.path):
+            return False
+        endpoints = [each for pool in pools for each in live.endpoints(pool)]
+        status, body = models.answer(request.path, endpoints)
+        self._answer(status, reply.render(status, body, head_only=request.method == "HEAD"))
+        return True
+
+    def _answer(self, status: int, data: bytes) -> None:
+        self.record.status = status
+        self._head_sent = True
+        self._client.write(data)
+        self._finish(ok=None)
+
+    def _cut(self) -> None:
+        """The answer can't be finished: the client must see that it isn't whole."""
+        self.record.broken = True
+        self.upstream_flush()
+        self._settle(ok=None)
+        self._client.abort()
+
+    # the end
+
+    def _finish(self, *, ok: bool | None) -> None:
+        if self._settle(ok=ok):
+            self._client.done(keep_alive=self._keep_alive)
+
+    def _settle(self, *, ok: bool | None) -> bool:
+        """Let go of everything and hand the record over; False if that was done before."""
+        if self._over:
+            return False
+        self._over = True
+        self._end_attempt(ok=ok)
+        if self._timer is not None:
+            self._timer.cancel()
+        plane = self._plane
+        plane.in_flight -= 1
+        self.record.duration_s = plane.clock() - self._request.began
+        plane.emit(self.record)
+        return True
+
+    def _cancel_upstream(self) -> None:
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            handle.cancel()
+
+    # small things
+
+    def _match_request(self) -> MatchRequest:
+        request = self._request
+        return MatchRequest(
+            request.host,
+            request.method,
+            request.path,
+            request.query,
+            request.headers,
+            self._hints.model,
+        )
+
+    def _rule(self) -> Rule:
+        assert self._match is not None  # noqa: S101  # only asked once a rule was found
+        return self._match.rule
+
+    def _prefix(self) -> str:
+        return self._match.prefix if self._match is not None else ""
+
+
+def _well(status: int) -> bool:
+    return status < 500 or status in _NOT_THE_SERVER

@@ -1,0 +1,92 @@
+"""What all exchanges of a worker share: the live table, endpoints, connections, chance, time.
+
+There is one `Plane` a worker. The table and what was derived from it are swapped together as
+one `Live`; an exchange keeps the `Live` that it began with.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from random import Random
+
+from tidegate.gateway.retry import RetryBudget
+from tidegate.gateway.settings import WorkerSettings
+from tidegate.gateway.upstream import UpstreamPool
+from tidegate.judge.record import Record
+from tidegate.picker.plugins import Endpoint
+from tidegate.picker.profile import Profile
+from tidegate.picker.state import Event, fold
+from tidegate.routing.table import Backend, RoutingTable
+
+EMPTY: tuple[Endpoint, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """A table and, per backend key, its endpoints as objects with state."""
+
+    table: RoutingTable
+    candidates: Mapping[str, tuple[Endpoint, ...]]
+
+    def endpoints(self, backend: Backend) -> tuple[Endpoint, ...]:
+        """Return the endpoints that may serve for `backend`, maybe none."""
+        return self.candidates.get(backend.kind + ":" + backend.key, EMPTY)
+
+
+class Registry:
+    """Endpoint objects by address. They outlive tables, and so does what is known of them."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._by_address: dict[str, Endpoint] = {}
+
+    def live(self, table: RoutingTable) -> Live:
+        """Return `table` with its endpoints; those that it no longer names are forgotten."""
+        known = self._by_address
+        self._by_address = {}
+        candidates = {}
+        for backend in table.backends:
+            candidates[backend.kind + ":" + backend.key] = tuple(
+                self._adopt(address, known) for address in backend.endpoints
+            )
+        return Live(table, candidates)
+
+    def _adopt(self, address: str, known: Mapping[str, Endpoint]) -> Endpoint:
+        endpoint = self._by_address.get(address) or known.get(address) or Endpoint(address)
+        self._by_address[address] = endpoint
+        return endpoint
+
+    def note(self, address: str, event: Event) -> None:
+        """Fold what was learnt of `address` into its state; unknown addresses are ignored."""
+        endpoint = self._by_address.get(address)
+        if endpoint is not None:
+            endpoint.state = fold(endpoint.state, event, self._clock())
+
+    def all(self) -> Mapping[str, Endpoint]:
+        """Return the endpoints that the live table names."""
+        return self._by_address
+
+
+@dataclass(slots=True)
+class Plane:
+    """One worker's data plane."""
+
+    loop: asyncio.AbstractEventLoop
+    settings: WorkerSettings
+    profile: Profile
+    rng: Random
+    pool: UpstreamPool
+    clock: Callable[[], float]
+    """Seconds, monotonic and fine: for durations and for the states of endpoints."""
+    now: Callable[[], float]
+    """Seconds since the epoch: for records."""
+    emit: Callable[[Record], None]
+    """Takes each finished request's record."""
+    reject: Callable[[str], None]
+    """Counts what was refused before it was a request, by reason."""
+    live: Live | None = None
+    budget: RetryBudget = field(default_factory=RetryBudget)
+    draining: bool = False
+    connections: int = 0
+    in_flight: int = 0
+    mirrors: int = 0

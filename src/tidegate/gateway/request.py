@@ -1,0 +1,79 @@
+"""One request as it came off the wire: checked, bounded, without hop-by-hop headers."""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+_AUTHORITY: Final = re.compile(
+    rb"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]*)(?::[0-9]{0,5})?"
+)
+_DOT_SEGMENT: Final = re.compile(r"(?:^|/)(?:\.|%2e){1,2}(?:/|$)", re.IGNORECASE)
+
+
+class BadTargetError(Exception):
+    """The request target can't be routed safely."""
+
+
+@dataclass(slots=True)
+class Incoming:
+    """A whole request."""
+
+    method: str
+    target: str
+    """Path and query as on the wire."""
+    path: str
+    query: str
+    host: str
+    """Lower case, without port; '' when an HTTP/1.0 client sent none."""
+    authority: bytes
+    """The Host header as it came."""
+    headers: list[tuple[bytes, bytes]]
+    """End-to-end headers with lower-case names, without Host."""
+    body: bytes
+    http10: bool
+    keep_alive: bool
+    began: float
+    """On the plane's clock, when the first byte was read."""
+    port: int
+    """The listener's."""
+    secure: bool
+    sni: str | None
+    """The server name of the TLS handshake."""
+    peer: str
+    """The client's address."""
+    request_id: bytes | None = None
+    forwarded_for: bytes | None = None
+
+
+def split_target(target: bytes) -> tuple[bytes | None, str]:
+    """Return the authority (of an absolute-form target, else None) and path with query.
+
+    Dot segments are refused, not resolved: a prefix match on one reading of a path must not
+    be served under another.
+
+    Raises:
+        BadTargetError: Neither origin-form nor absolute-form (RFC 9112 section 3.2), or a path
+            with dot segments.
+
+    """
+    authority: bytes | None = None
+    if not target.startswith(b"/"):
+        scheme, found, rest = target.partition(b"://")
+        if not found or scheme.lower() not in {b"http", b"https"}:
+            raise BadTargetError("the request target must begin with / or http://")
+        authority, slash, path = rest.partition(b"/")
+        target = slash + path if slash else b"/"
+    text = target.decode("latin-1")
+    if "#" in text:
+        raise BadTargetError("the request target must not have a fragment")
+    if "." in text or "%2" in text:
+        path_text = text.partition("?")[0]
+        if _DOT_SEGMENT.search(path_text):
+            raise BadTargetError("the path must not have . or .. segments")
+    return authority, text
+
+
+def host_of(authority: bytes) -> str | None:
+    """Return the host of a Host header or authority, lower case; None if it is malformed."""
+    match = _AUTHORITY.fullmatch(authority)
+    return match["host"].decode("ascii").lower() if match else None

@@ -1,0 +1,385 @@
+"""Connections to endpoints: pooled, HTTP/1.1, one exchange at a time.
+
+A connection belongs to its `Receiver` from the request's first byte to the answer's last; then
+it goes back to the pool, or is closed when anything about it is odd. Who receives never sees
+a socket.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol, cast
+
+import httptools
+
+from tidegate.gateway.settings import Limits
+
+Headers = list[tuple[bytes, bytes]]
+
+HOP_BY_HOP: Final = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-connection",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+        b"content-length",
+        b"http2-settings",
+    }
+)
+"""Never forwarded (RFC 9110 section 7.6.1); Content-Length is set anew by the sender."""
+
+NO_CONTENT, NOT_MODIFIED, SWITCHING = 204, 304, 101
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Why an upstream exchange did not end well."""
+
+    kind: Literal["connect", "reset", "protocol"]
+    detail: str
+    stale: bool = False
+    """A reused connection was closed before it brought a byte: the endpoint is not to blame."""
+
+
+class Receiver(Protocol):
+    """Who gets the answer. Called on the event loop, in this order, each at most once but body."""
+
+    def upstream_started(self, connection: "Upstream") -> None:
+        """The request is being sent on `connection`."""
+
+    def upstream_head(self, status: int, headers: Headers, length: int | None) -> None:
+        """The answer's head; `length` is None when it must be framed anew."""
+
+    def upstream_body(self, data: bytes) -> None:
+        """A piece of the body."""
+
+    def upstream_flush(self) -> None:
+        """All of one read was handed over and there is more to come: a good moment to write."""
+
+    def upstream_end(self) -> None:
+        """The answer is whole."""
+
+    def upstream_failed(self, failed: Failed) -> None:
+        """There will be no more of it."""
+
+
+class Upstream(asyncio.Protocol):
+    """One connection to one endpoint."""
+
+    __slots__ = (
+        "_chunked",
+        "_head_bytes",
+        "_head_only",
+        "_headers",
+        "_length",
+        "_parser",
+        "_pool",
+        "_reusable",
+        "_reused",
+        "_silent",
+        "_until_close",
+        "_whole",
+        "address",
+        "idle_since",
+        "receiver",
+        "transport",
+    )
+
+    def __init__(self, pool: "UpstreamPool", address: str) -> None:
+        self._pool = pool
+        self.address = address
+        self.receiver: Receiver | None = None
+        self.idle_since = 0.0
+        self._reused = False
+        self._headers: Headers = []
+        self._length: int | None = None
+        self._chunked = self._until_close = self._head_only = False
+        self._whole = self._reusable = False
+        self._silent = True
+        self._head_bytes = 0
+
+    # asyncio's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The endpoint accepted."""
+        self.transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse, and hand over what is there."""
+        if self.receiver is None:
+            # An idle connection has nothing to say: whatever it is, it isn't our answer.
+            self.transport.abort()
+            return
+        self._silent = False
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as err:
+            self._fail(Failed("protocol", f"{type(err).__name__}: {err}"))
+            return
+        if not self._headers_done() and self._count_head(len(data)):
+            self._fail(Failed("protocol", "the answer's headers are too large"))
+            return
+        if self._whole:
+            self._release()
+        elif self.receiver is not None:
+            self.receiver.upstream_flush()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The end of an answer that is framed by it, or a failure."""
+        self._pool.forget(self)
+        receiver = self.receiver
+        if receiver is None:
+            return
+        if self._until_close and exc is None and self._headers_done():
+            self.receiver = None
+            receiver.upstream_end()
+            return
+        detail = str(exc) if exc else "the endpoint closed the connection"
+        self._fail(Failed("reset", detail, stale=self._reused and self._silent))
+
+    def pause_writing(self) -> None:
+        """The request waits in memory, whole as it is: nothing to slow down."""
+
+    def resume_writing(self) -> None:
+        """See `pause_writing`."""
+
+    # the pool's side
+
+    def start(self, receiver: Receiver, payload: bytes, *, head_only: bool, reused: bool) -> None:
+        """Send `payload` and hand its answer to `receiver`."""
+        self.receiver = receiver
+        self._parser = httptools.HttpResponseParser(self)
+        self._reused = reused
+        self._head_only = head_only
+        self._silent = True
+        self._whole = self._until_close = self._reusable = False
+        self._headers = []
+        self._head_bytes = 0
+        receiver.upstream_started(self)
+        self.transport.write(payload)
+
+    # the receiver's side
+
+    def cancel(self) -> None:
+        """Drop the exchange: the endpoint sees its client leave."""
+        self.receiver = None
+        self.transport.abort()
+
+    def pause(self) -> None:
+        """Read no more for now: the client is slower than the endpoint."""
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read on."""
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    # the parser's side
+
+    def on_message_begin(self) -> None:
+        """Start a head: an informational answer comes before the real one."""
+        if self._whole:
+            raise ValueError("an answer that nobody asked for")
+        self._headers = []
+        self._length = None
+        self._chunked = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep end-to-end headers; remember how the body is framed."""
+        name = name.lower()
+        if name not in HOP_BY_HOP:
+            if not self._headers_done():
+                self._headers.append((name, value))
+        elif name == b"content-length":
+            self._length = int(value)
+        elif name == b"transfer-encoding":
+            self._chunked = True
+        elif name == b"connection" and value.lower() not in {b"close", b"keep-alive"}:
+            raise ValueError("an answer with Connection options")
+
+    def on_headers_complete(self) -> None:
+        """Hand the head over, unless it is informational."""
+        status = self._parser.get_status_code()
+        if status < 200:
+            if status == SWITCHING:
+                raise ValueError("the endpoint switches protocols")
+            return
+        bodiless = self._head_only or status in {NO_CONTENT, NOT_MODIFIED}
+        if not (bodiless or self._chunked or self._length is not None):
+            self._until_close = True
+        self._head_bytes = -1
+        # llhttp can't know that the request was HEAD and would wait for a body.
+        self._whole = self._head_only
+        receiver = self.receiver
+        if receiver is not None:
+            length = 0 if bodiless and self._length is None else self._length
+            receiver.upstream_head(status, self._headers, length)
+
+    def on_body(self, data: bytes) -> None:
+        """Pass a piece on."""
+        receiver = self.receiver
+        if receiver is not None:
+            receiver.upstream_body(data)
+
+    def on_message_complete(self) -> None:
+        """Mark the answer whole; an informational one isn't."""
+        if self._headers_done():
+            self._whole = True
+            # llhttp forgets it with the message.
+            self._reusable = self._parser.should_keep_alive()
+
+    # inside
+
+    def _headers_done(self) -> bool:
+        return self._head_bytes < 0
+
+    def _count_head(self, size: int) -> bool:
+        self._head_bytes += size
+        return self._head_bytes > self._pool.head_bytes
+
+    def _release(self) -> None:
+        receiver, self.receiver = self.receiver, None
+        if self._reusable:
+            self._pool.keep(self)
+        else:
+            self.transport.close()
+        if receiver is not None:
+            receiver.upstream_end()
+
+    def _fail(self, failed: Failed) -> None:
+        receiver, self.receiver = self.receiver, None
+        self.transport.abort()
+        if receiver is not None:
+            receiver.upstream_failed(failed)
+
+
+class Dialing:
+    """A connection that is being made for a receiver."""
+
+    __slots__ = ("_task",)
+
+    def __init__(self, task: "asyncio.Task[None]") -> None:
+        self._task = task
+
+    def cancel(self) -> None:
+        """Stop: the receiver hears nothing more."""
+        self._task.cancel()
+
+    def pause(self) -> None:
+        """Nothing is read yet."""
+
+    def resume(self) -> None:
+        """Nothing is read yet."""
+
+
+class UpstreamPool:
+    """Idle connections by address, the most recently used first."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits) -> None:
+        self.head_bytes = limits.upstream_head_bytes
+        self._loop = loop
+        self._connect_timeout_s = limits.connect_timeout_s
+        self._idle_s = limits.upstream_idle_s
+        self._idle_per_endpoint = limits.upstream_idle
+        self._idle: dict[str, list[Upstream]] = {}
+        self._all: set[Upstream] = set()
+        self._dialing: set[asyncio.Task[None]] = set()
+
+    def send(
+        self,
+        address: str,
+        payload: bytes,
+        receiver: Receiver,
+        *,
+        head_only: bool = False,
+        fresh: bool = False,
+    ) -> "Upstream | Dialing":
+        """Send `payload` (a whole request) to `address`; the answer goes to `receiver`.
+
+        Args:
+            address: `host:port`.
+            payload: Head and body.
+            receiver: Gets the answer, or the failure.
+            head_only: The request is HEAD: the answer has no body whatever its head says.
+            fresh: Use a new connection, because an idle one just failed.
+
+        Returns:
+            What to cancel, pause and resume.
+
+        """
+        idle = self._idle.get(address)
+        while idle and not fresh:
+            connection = idle.pop()
+            if not connection.transport.is_closing():
+                connection.start(receiver, payload, head_only=head_only, reused=True)
+                return connection
+        task = self._loop.create_task(self._dial(address, payload, receiver, head_only=head_only))
+        self._dialing.add(task)
+        task.add_done_callback(self._dialing.discard)
+        return Dialing(task)
+
+    def keep(self, connection: Upstream) -> None:
+        """Take back a connection whose answer was whole."""
+        idle = self._idle.setdefault(connection.address, [])
+        if connection.transport.is_closing() or len(idle) >= self._idle_per_endpoint:
+            connection.transport.close()
+            return
+        connection.idle_since = self._loop.time()
+        idle.append(connection)
+
+    def forget(self, connection: Upstream) -> None:
+        """A connection is closed."""
+        self._all.discard(connection)
+        idle = self._idle.get(connection.address)
+        if idle and connection in idle:
+            idle.remove(connection)
+        if not idle:
+            self._idle.pop(connection.address, None)
+
+    def sweep(self, now: float) -> None:
+        """Close what was idle for too long; `now` is the loop's time."""
+        for idle in list(self._idle.values()):
+            while idle and now - idle[0].idle_since > self._idle_s:
+                idle.pop(0).transport.close()
+
+    def close(self) -> None:
+        """Close everything; receivers hear of a reset."""
+        for task in list(self._dialing):
+            task.cancel()
+        for connection in list(self._all):
+            connection.transport.abort()
+
+    @property
+    def open(self) -> int:
+        """Connections, idle and busy."""
+        return len(self._all)
+
+    async def _dial(
+        self, address: str, payload: bytes, receiver: Receiver, *, head_only: bool
+    ) -> None:
+        host, _, port = address.rpartition(":")
+        factory: Callable[[], Upstream] = lambda: Upstream(self, address)  # noqa: E731
+        try:
+            async with asyncio.timeout(self._connect_timeout_s):
+                _, connection = await self._loop.create_connection(
+                    factory, host.strip("[]"), int(port)
+                )
+        except TimeoutError:
+            receiver.upstream_failed(
+                Failed("connect", f"no connection in {self._connect_timeout_s} s")
+            )
+            return
+        except OSError as err:
+            receiver.upstream_failed(Failed("connect", err.strerror or str(err)))
+            return
+        self._all.add(connection)
+        if connection.transport.is_closing():
+            receiver.upstream_failed(Failed("reset", "closed as soon as it was open"))
+            return
+        connection.start(receiver, payload, head_only=head_only, reused=False)

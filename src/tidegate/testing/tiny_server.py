@@ -1,0 +1,61 @@
+"""A model server small enough to start in a test, and the ModelServer that runs it.
+
+    tiny_server.py PORT [crash] [deaf] [unwell]
+
+`crash`: say why and exit with code 1. `deaf`: ignore SIGTERM. `unwell`: never be healthy.
+`GET /be/<word>` changes a running one: `unwell`, or `busy` (it reports a request) and `idle`;
+`/env` shows the variable TINY.
+"""
+
+import os
+import signal
+import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+words = set(sys.argv[2:]) if __name__ == "__main__" else set()
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers every GET."""
+
+    def do_GET(self) -> None:
+        """Be what the path says, and answer."""
+        if self.path == "/be/idle":
+            words.discard("busy")
+        elif self.path.startswith("/be/"):
+            words.add(self.path.removeprefix("/be/"))
+        self.send_response(503 if self.path == "/health" and "unwell" in words else 200)
+        body = self._body()
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _body(self) -> bytes:
+        if self.path == "/env":
+            return os.environ.get("TINY", "").encode()
+        return f"vllm:num_requests_running {int('busy' in words)}\n".encode()
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base's name
+        """Say nothing."""
+
+
+def tiny(*arguments: str, replicas: int = 1, **more: object) -> dict[str, Any]:
+    """Return the spec of a ModelServer that runs this server."""
+    command = [sys.executable, "-SP", __file__, "{port}", *arguments]
+    health = {"periodSeconds": 0.1, "timeoutSeconds": 1.0, "failureThreshold": 2}
+    return {"command": command, "replicas": replicas, "health": health, **more}
+
+
+def main() -> None:
+    """Serve until killed."""
+    if "crash" in words:
+        print("loading the model", flush=True)  # noqa: T201
+        sys.exit("CUDA out of memory")
+    if "deaf" in words:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""Request smuggling: whatever two parsers could read in two ways is refused, and the
+connection closed."""
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tidegate.testing.endpoints import answer, says, scripted
+from tidegate.testing.gateway import gateway, pool, route, to
+
+HEAD = b"POST / HTTP/1.1\r\nHost: x\r\n"
+BAD = {
+    "both lengths": HEAD + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "both, turned": HEAD + b"Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n",
+    "two lengths": HEAD + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",
+    "a list of lengths": HEAD + b"Content-Length: 3, 3\r\n\r\nabc",
+    "a signed length": HEAD + b"Content-Length: +3\r\n\r\nabc",
+    "an endless length": HEAD + b"Content-Length: 99999999999999999999\r\n\r\n",
+    "unknown coding": HEAD + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+    "two codings": HEAD + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    "chunked twice": HEAD + b"Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
+    "coding in HTTP/1.0": b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "folded header": HEAD + b"X: a\r\n b\r\n\r\n",
+    "bare LF": b"POST / HTTP/1.1\nHost: x\n\n",
+    "bare LF in headers": b"POST / HTTP/1.1\r\nHost: x\nX: y\r\n\r\n",
+    "bare CR": b"POST / HTTP/1.1\r\nHost: x\rX: y\r\n\r\n",
+    "space before colon": HEAD + b"Content-Length : 3\r\n\r\nabc",
+    "NUL in a value": HEAD + b"X: a\0b\r\n\r\n",
+    "bad chunk size": HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\nabc",
+    "bare LF in a chunk": HEAD + b"Transfer-Encoding: chunked\r\n\r\n3\nabc\r\n0\r\n\r\n",
+    "chunk without its end": HEAD + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n",
+    "no Host": b"GET / HTTP/1.1\r\n\r\n",
+    "two Hosts": b"GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
+    "a bad Host": b"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n",
+    "dot segments": b"GET /public/../private HTTP/1.1\r\nHost: x\r\n\r\n",
+    "hidden dot segments": b"GET /public/%2e%2E/private HTTP/1.1\r\nHost: x\r\n\r\n",
+    "no path": b"GET x HTTP/1.1\r\nHost: x\r\n\r\n",
+    "HTTP/2 preface": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "an unknown version": b"GET / HTTP/1.2\r\nHost: x\r\n\r\n",
+    "an unknown method": b"FROB / HTTP/1.1\r\nHost: x\r\n\r\n",
+}
+NEXT = b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.mark.parametrize("raw", BAD.values(), ids=BAD.keys())
+async def test_ambiguous_requests_are_refused_and_nothing_behind_them_is_served(raw: bytes):
+    async with scripted(says(answer())) as server:
+        async with gateway(pool("llm", server.address), route({"backendRefs": [to("llm")]})) as gw:
+            connection = await gw.connect()
+            connection.writer.write(raw + NEXT)
+            got = await connection.answer()
+            assert got.status == 400, got
+            assert got.header("connection") == "close"
+            assert b'"code":"' in got.body
+            assert await connection.reader.read() == b""
+            assert server.seen == []
+            assert len(gw.rejected) == 1
+
+
+async def test_what_was_asked_before_the_bad_request_is_still_answered():
+    async with scripted(says(answer(body=b"first"))) as server:
+        async with gateway(pool("llm", server.address), route({"backendRefs": [to("llm")]})) as gw:
+            connection = await gw.connect()
+            connection.writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" + BAD["both lengths"])
+            assert (await connection.answer()).body == b"first"
+            assert (await connection.answer()).status == 400
+            assert await connection.reader.read() == b""
+
+
+async def test_the_absolute_form_is_served_for_its_own_host():
+    async with scripted(says(answer())) as server:
+        rule = {"backendRefs": [to("llm")]}
+        async with gateway(pool("llm", server.address), route(rule, hostnames=["a.test"])) as gw:
+            got = await gw.ask(b"GET http://a.test/p?q HTTP/1.1\r\nHost: other\r\n\r\n")
+            assert got.status == 200
+            assert (server.seen[0].target, server.seen[0].header("host")) == ("/p?q", "a.test")
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.lists(st.binary(max_size=200), max_size=5), cut=st.integers(0, 400))
+async def test_garbage_gets_an_answer_or_silence_and_harms_nobody(data: list[bytes], cut: int):
+    good = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
+    raw = b"".join(data) + good[cut:] + good
+    async with scripted(says(answer())) as server:
+        async with gateway(pool("llm", server.address), route({"backendRefs": [to("llm")]})) as gw:
+            connection = await gw.connect()
+            connection.writer.write(raw)
+            connection.writer.write_eof()
+            await connection.reader.read()
+            assert (await gw.get()).status == 200
+            assert gw.plane.in_flight == 0
