@@ -112,7 +112,7 @@ def test_aborting_frees_everything(profile, work, data):
 
 def test_a_lone_request_waits_for_its_prefill_and_then_one_step_a_token():
     made = play(Engine(DEMO), [(0.0, Job(80, 3))])
-    assert made[0].at == pytest.approx(0.014 + 80 / 8000)
+    assert made[0].at == pytest.approx(0.014 + 80 / 16_000)
     assert [one.gap for one in made[1:]] == pytest.approx([0.0141, 0.0141])
 
 

@@ -1,1 +1,5 @@
-"""TBD."""
+"""An open-loop client for OpenAI-style servers: requests start when due, whatever comes back.
+
+Arrivals (`arrivals`) start sessions, a session is a conversation of some turns (`sessions`), a
+turn is one request (`client`) that ends as one `Result`. `loop` runs them, `report` sums up.
+"""

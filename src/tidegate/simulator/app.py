@@ -54,7 +54,7 @@ class App:
         self._created = int(wall())
         self._loop = loop
         self._driver = Driver(self.engine, self.metrics, loop)
-        self._rng = random.Random(settings.seed)  # noqa: S311  reproducible faults, no secrets
+        self._rng = random.Random(settings.seed)
         self._nonce = secrets.token_hex(6)
         self._number = count(1)
         self._routes = self._table()
