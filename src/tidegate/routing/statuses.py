@@ -131,8 +131,10 @@ def _route_status(route: CompiledRoute, attachments: Sequence[Attachment]) -> St
         refused = one.problem or (broken if whole else None)
         conditions = [_condition("Accepted", generation, refused), resolved]
         if broken is not None and not whole:
-            partly = {**_condition("PartiallyInvalid", generation, broken), "status": "True"}
-            conditions.append(partly)
+            # Gateway API wants the message to begin like this.
+            partly = Problem(broken.reason, f"Dropped Rule: {broken.message}")
+            invalid = _condition("PartiallyInvalid", generation, partly)
+            conditions.append({**invalid, "status": "True"})
         parents.append(
             {
                 "parentRef": _parent_ref(one.parent),
@@ -163,8 +165,7 @@ def _unsupported(route: CompiledRoute) -> Problem | None:
     if not route.problems.unsupported:
         return None
     texts = [f"{where}: {text}" for where, text in route.problems.unsupported]
-    # Gateway API wants the message of PartiallyInvalid to begin like this.
-    return Problem("UnsupportedValue", f"Dropped Rule: {'; '.join(texts)}")
+    return Problem("UnsupportedValue", "; ".join(texts))
 
 
 def _parent_ref(ref: gateway.ParentReference) -> Status:
@@ -177,11 +178,15 @@ def _pool_statuses(world: World, routes: Attached) -> Iterable[StatusUpdate]:
     legacy = world.snapshot.all(inference.LegacyInferencePool)
     newest = world.snapshot.all(inference.InferencePool)
     for key, pool in world.pools.items():
-        wanted = _pool_status(world, pool, parents.get(key, {}))
-        if key in newest and (wanted or _ours(newest[key].status.parents)):
-            yield StatusUpdate(inference.InferencePool, key, {"parents": wanted})
-        if key in legacy and (wanted or _ours(legacy[key].status.parent)):
-            yield StatusUpdate(inference.LegacyInferencePool, key, {"parent": wanted})
+        found = parents.get(key, {})
+        problem = world.picker_failure(pool)
+        old, new = legacy.get(key), newest.get(key)
+        if old is not None and (found or _ours(old.status.parent)):
+            status = {"parent": _pool_status(old, problem, found)}
+            yield StatusUpdate(inference.LegacyInferencePool, key, status)
+        if new is not None and (found or _ours(new.status.parents)):
+            status = {"parents": _pool_status(new, problem, found)}
+            yield StatusUpdate(inference.InferencePool, key, status)
 
 
 def _pool_parents(routes: Attached) -> dict[Key, dict[Key, bool]]:
@@ -195,12 +200,9 @@ def _pool_parents(routes: Attached) -> dict[Key, dict[Key, bool]]:
     return found
 
 
-def _pool_status(
-    world: World, pool: inference.InferencePool, parents: Mapping[Key, bool]
-) -> list[Status]:
+def _pool_status(pool: Resource, problem: str | None, parents: Mapping[Key, bool]) -> list[Status]:
     generation = pool.metadata.generation
-    text = world.picker_failure(pool)
-    broken = None if text is None else Problem("InvalidExtensionRef", text)
+    broken = None if problem is None else Problem("InvalidExtensionRef", problem)
     resolved = _condition("ResolvedRefs", generation, broken)
     refused = Problem("HTTPRouteNotAccepted", "no listener of the Gateway took the pool's route")
     return [
