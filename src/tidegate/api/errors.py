@@ -48,6 +48,12 @@ _LABELS: Final[dict[Cause, str]] = {
 }
 
 
+class Described(str):
+    """What was found, told in words because the value itself is too big or too secret."""
+
+    __slots__ = ()
+
+
 class FieldError(TidegateError):
     """One field is wrong: where, what was found, what is expected."""
 
@@ -56,11 +62,11 @@ class FieldError(TidegateError):
     def __init__(
         self, path: str, found: object, expected: str, cause: Cause = "FieldValueInvalid"
     ) -> None:
-        self.path = path
+        self.path = _writable(path)
         self.found = found
         self.expected = expected
         self.cause = cause
-        super().__init__(f"{path}: found {_shown(found)}, expected {expected}")
+        super().__init__(f"{self.path}: found {_shown(found)}, expected {expected}")
 
     @property
     def detail(self) -> str:
@@ -71,14 +77,21 @@ class FieldError(TidegateError):
         return f"{label}: {_shown(self.found)}: expected {self.expected}"
 
 
+def _writable(text: str) -> str:
+    r"""Return `text` in a form that UTF-8 can write: JSON's `\ud800` can't stay as it is."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 _LONGEST: Final = 120
 
 
 def _shown(value: object) -> str:
-    """Return a value as JSON, cut where it is long; "nothing" where there was none."""
+    """Return a value as JSON, cut where it is long; in words where it came in words."""
     if value is None:
         return "nothing"
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    if isinstance(value, Described):
+        return value
+    text = _writable(json.dumps(value, ensure_ascii=False, default=str))
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
@@ -101,9 +114,9 @@ class StrictDecodingError(TidegateError):
     reason = "BadRequest"
 
     def __init__(self, fields: Sequence[str], hints: Sequence[str] = ()) -> None:
-        self.fields = tuple(fields)
-        texts = hints or [f'unknown field "{field}"' for field in fields]
-        super().__init__("strict decoding error: " + ", ".join(texts))
+        self.fields = tuple(_writable(field) for field in fields)
+        texts = hints or [f'unknown field "{field}"' for field in self.fields]
+        super().__init__("strict decoding error: " + _writable(", ".join(texts)))
 
 
 class BadRequestError(TidegateError):

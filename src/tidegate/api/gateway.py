@@ -436,7 +436,7 @@ class HTTPHeaderMatch(Model, frozen=True, kw_only=True):
 
     type: Literal["Exact", "RegularExpression"] = "Exact"
     name: HeaderName
-    value: Annotated[str, Meta(min_length=1, max_length=4096)]
+    value: HeaderValue
 
 
 class HTTPQueryParamMatch(Model, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from tidegate.api.errors import FieldError
+from tidegate.api.errors import Described, FieldError
 from tidegate.api.scheme import Kind
 
 _LABEL: Final = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
@@ -192,7 +192,7 @@ def _annotation_errors(annotations: object) -> Iterator[FieldError]:
             size += len(key) + len(value)
     if size > MOST_ANNOTATION_BYTES:
         words = f"at most {MOST_ANNOTATION_BYTES} bytes in all"
-        yield FieldError("metadata.annotations", f"{size} bytes", words)
+        yield FieldError("metadata.annotations", Described(f"{size} bytes"), words)
 
 
 def _finalizer_errors(finalizers: object) -> Iterator[FieldError]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from tidegate.api.durations import parse_duration
-from tidegate.api.errors import FieldError
+from tidegate.api.errors import Described, FieldError
 from tidegate.api.gateway import (
     BackendObjectReference,
     Fraction,
@@ -30,7 +30,7 @@ from tidegate.api.gateway import (
     SessionPersistence,
 )
 from tidegate.api.meta import Model
-from tidegate.api.structure import Rule
+from tidegate.api.structure import MAPPING, Rule, counted
 
 Errors = Iterator[FieldError]
 
@@ -43,7 +43,7 @@ def check_spec(spec: HTTPRouteSpec) -> Errors:
     total = sum(len(rule.matches) for rule in spec.rules)
     if total > MOST_MATCHES:
         words = f"at most {MOST_MATCHES} matches in all rules together"
-        yield FieldError(".rules", f"{total} matches", words)
+        yield FieldError(".rules", Described(f"{total} matches"), words)
     yield from _repeated_names(spec.rules)
     yield from _repeated_parents(spec.parent_refs)
 
@@ -90,7 +90,7 @@ def check_rule(rule: HTTPRouteRule) -> Errors:
     """Redirects don't go with backends; a replaced prefix needs one prefix to replace."""
     redirects = any(step.request_redirect for step in rule.filters)
     if redirects and rule.backend_refs:
-        found = f"{len(rule.backend_refs)} backends"
+        found = Described(counted(len(rule.backend_refs), "backend"))
         words = "none: the rule's RequestRedirect filter answers instead"
         yield FieldError(".backendRefs", found, words, "FieldValueForbidden")
     yield from _repeated_filters(rule.filters, ".filters")
@@ -114,7 +114,7 @@ def _repeated_filters(filters: Sequence[HTTPRouteFilter], path: str) -> Errors:
     used = [step.type for step in filters]
     if "RequestRedirect" in used and "URLRewrite" in used:
         words = "either RequestRedirect or URLRewrite, not both"
-        yield FieldError(path, ", ".join(used), words)
+        yield FieldError(path, Described(" and ".join(used)), words)
     for index, kind in enumerate(used):
         if kind in _ONCE and kind in used[:index]:
             words = f"at most one {kind} filter"
@@ -156,7 +156,7 @@ def check_filter(step: HTTPRouteFilter) -> Errors:
             yield FieldError(f".{field}", None, words, "FieldValueRequired")
         elif kind != step.type and is_set:
             words = f"none: it goes with type {kind}, and type is {step.type}"
-            yield FieldError(f".{field}", "a mapping", words, "FieldValueForbidden")
+            yield FieldError(f".{field}", MAPPING, words, "FieldValueForbidden")
 
 
 def check_backend(ref: BackendObjectReference) -> Errors:
@@ -170,7 +170,7 @@ def check_mirror(mirror: RequestMirrorFilter) -> Errors:
     """Percent or fraction."""
     if mirror.percent is not None and mirror.fraction is not None:
         words = "either percent or fraction, not both"
-        yield FieldError(".fraction", "both", words, "FieldValueForbidden")
+        yield FieldError(".fraction", Described("both"), words, "FieldValueForbidden")
 
 
 def check_fraction(fraction: Fraction) -> Errors:
@@ -217,10 +217,10 @@ def check_session(session: SessionPersistence) -> Errors:
     if session.type == "Header" and cookie:
         field = ".cookie" if session.cookie is not None else ".cookieConfig"
         words = "none, as type is Header"
-        yield FieldError(field, "a mapping", words, "FieldValueForbidden")
+        yield FieldError(field, MAPPING, words, "FieldValueForbidden")
     if session.type == "Cookie" and session.header is not None:
         words = "none, as type is Cookie"
-        yield FieldError(".header", "a mapping", words, "FieldValueForbidden")
+        yield FieldError(".header", MAPPING, words, "FieldValueForbidden")
 
 
 _PATH_CHARACTERS: Final = re.compile(r"(?:[-A-Za-z0-9/._~!$&'()*+,;=:@]|%[0-9a-fA-F]{2})+\Z")

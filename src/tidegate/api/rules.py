@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from tidegate.api.core import ConfigMap, Secret, Service
-from tidegate.api.errors import FieldError
+from tidegate.api.errors import Described, FieldError
 from tidegate.api.gateway import GatewaySpec, LabelRequirement, Listener, RouteNamespaces
 from tidegate.api.inference import (
     EndpointPickerRef,
@@ -31,7 +31,7 @@ from tidegate.api.names import (
     is_subdomain,
 )
 from tidegate.api.route_rules import ROUTE_RULES
-from tidegate.api.structure import Rule
+from tidegate.api.structure import MAPPING, Rule
 from tidegate.api.tidegate import ModelServerSpec
 
 Errors = Iterator[FieldError]
@@ -43,7 +43,8 @@ def check_gateway(spec: GatewaySpec) -> Errors:
     for index, each in enumerate(spec.listeners):
         place = (each.port, each.protocol, each.hostname)
         if place in seen:
-            found = f"{each.port}, {each.protocol}, {each.hostname or 'every host'}"
+            host = each.hostname or "every host"
+            found = Described(f"{each.port}, {each.protocol}, {host}")
             words = "a port, protocol and hostname that no other listener has"
             yield FieldError(f".listeners[{index}]", found, words, "FieldValueDuplicate")
         seen.add(place)
@@ -56,7 +57,7 @@ def check_listener(listener: Listener) -> Errors:
     """TLS settings where the protocol has TLS, and only there."""
     if listener.protocol in _PLAIN and listener.tls is not None:
         words = f"none: {listener.protocol} has no TLS (use HTTPS)"
-        yield FieldError(".tls", "a mapping", words, "FieldValueForbidden")
+        yield FieldError(".tls", MAPPING, words, "FieldValueForbidden")
     if listener.protocol in ("HTTPS", "TLS") and listener.tls is None:
         words = f"certificateRefs, as the protocol is {listener.protocol}"
         yield FieldError(".tls", None, words, "FieldValueRequired")
@@ -162,7 +163,7 @@ def check_model_server(spec: ModelServerSpec) -> Errors:
         if value is not None
     ]
     if len(sources) != 1:
-        found = " and ".join(sources) or None
+        found = Described(" and ".join(sources)) if sources else None
         yield FieldError("", found, "exactly one of addresses, command and simulator")
     for index, address in enumerate(spec.addresses):
         if not 1 <= int(address.rpartition(":")[2]) <= HIGHEST_PORT:
@@ -193,14 +194,14 @@ def _keys(data: Mapping[str, str], path: str) -> Errors:
             yield FieldError(path, key, "a key of letters, digits, '-', '_' and '.'")
 
 
-def _base64(data: Mapping[str, str], path: str) -> Errors:
+def _base64(data: Mapping[str, str], path: str, plain: str) -> Errors:
     for key, value in data.items():
         try:
             base64.b64decode(value.encode(), validate=True)
         except binascii.Error:
             # The value may be a secret: it isn't shown.
-            words = "base64 (or write plain text in stringData)"
-            yield FieldError(f"{path}[{key}]", "other text", words)
+            words = f"base64 (or write plain text in {plain})"
+            yield FieldError(f"{path}[{key}]", Described("other text"), words)
 
 
 TLS_SECRET: Final = "kubernetes.io/tls"  # noqa: S105  # a type, not a secret
@@ -209,7 +210,7 @@ TLS_SECRET: Final = "kubernetes.io/tls"  # noqa: S105  # a type, not a secret
 def check_secret(secret: Secret) -> Errors:
     """Values are base64; a TLS secret has a certificate and a key."""
     yield from _keys(secret.data, ".data")
-    yield from _base64(secret.data, ".data")
+    yield from _base64(secret.data, ".data", "stringData")
     if secret.type == TLS_SECRET:
         for key in ("tls.crt", "tls.key"):
             if key not in secret.data:
@@ -221,7 +222,7 @@ def check_config_map(config: ConfigMap) -> Errors:
     """Binary values are base64; a key is in one of the two."""
     yield from _keys(config.data, ".data")
     yield from _keys(config.binary_data, ".binaryData")
-    yield from _base64(config.binary_data, ".binaryData")
+    yield from _base64(config.binary_data, ".binaryData", "data")
     for key in sorted(config.data.keys() & config.binary_data.keys()):
         yield FieldError(".binaryData", key, "a key that isn't in data", "FieldValueDuplicate")
 

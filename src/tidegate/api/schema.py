@@ -136,7 +136,9 @@ def _default(each: types.Field, node: Node) -> Any:
     if each.required or _is_required(each) or each.default is None:
         return MISSING
     value = each.default_factory() if each.default is msgspec.NODEFAULT else each.default
-    filled = fill(node, msgspec.to_builtins(value, builtin_types=()))
+    filled = fill(node, msgspec.to_builtins(value))
+    if isinstance(filled, float) and filled.is_integer():
+        return int(filled)  # as people write it
     return MISSING if filled in ([], {}) else filled
 
 

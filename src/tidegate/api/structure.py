@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from tidegate.api.errors import Cause, FieldError
+from tidegate.api.errors import Cause, Described, FieldError
 from tidegate.api.meta import Model
 from tidegate.api.names import is_text
 from tidegate.api.schema import INT64, Node
@@ -189,17 +189,18 @@ def phrase(node: Node) -> str:
     if node.expected:
         return node.expected
     if node.enum:
-        return "one of " + ", ".join(f'"{each}"' for each in node.enum)
+        words = ", ".join(f'"{each}"' for each in node.enum)
+        return words if len(node.enum) == 1 else f"one of {words}"
     match node.form:
         case "integer" | "number":
             return f"{'an integer' if node.form == 'integer' else 'a number'}{_range(node)}"
         case "string":
             matching = f" matching {node.pattern}" if node.pattern else ""
-            return f"text{_sizes(node, 'characters')}{matching}"
+            return f"text{_sizes(node, 'character')}{matching}"
         case "array":
-            return f"a list{_sizes(node, 'items')}"
+            return f"a list{_sizes(node, 'item')}"
         case "map":
-            return f"a mapping{_sizes(node, 'entries')}"
+            return f"a mapping{_sizes(node, 'key')}"
         case "object":
             return "a mapping" + (f" with {_fields(node)}" if node.required else "")
         case "boolean":
@@ -224,16 +225,24 @@ def _range(node: Node) -> str:
 def _sizes(node: Node, unit: str) -> str:
     low, high = node.min_size, node.max_size
     if low is not None and high is not None:
-        return f" of {low} to {high} {unit}"
+        return f" of {low} to {high} {unit}s"
     if low is not None:
-        return f" of at least {low} {unit}"
-    return f" of at most {high} {unit}" if high is not None else ""
+        return f" of at least {counted(low, unit)}"
+    return f" of at most {counted(high, unit)}" if high is not None else ""
 
 
 def _outline(value: Any) -> Any:
     """Return a value as an error shows it: of lists and mappings only what they are."""
     if isinstance(value, dict):
-        return "a mapping"
+        return MAPPING if value else Described("an empty mapping")
     if isinstance(value, list):
-        return f"a list of {len(value)} items"
+        return Described(f"a list of {counted(len(value), 'item')}" if value else "an empty list")
     return value
+
+
+MAPPING: Final = Described("a mapping")
+
+
+def counted(number: int, thing: str) -> str:
+    """Return `1 item`, `2 items`."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"

@@ -13,14 +13,28 @@ GROUP = "tidegate.dev"
 class EnvVar(Model, frozen=True, kw_only=True):
     """One environment variable."""
 
-    name: Annotated[str, Meta(min_length=1, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+    name: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+            extra={"expected": "a name of letters, digits and '_', not starting with a digit"},
+        ),
+    ]
     value: str = ""
 
 
 class HealthCheck(Model, frozen=True, kw_only=True):
     """How a model server is asked whether it is well."""
 
-    path: Annotated[str, Meta(min_length=1, pattern=r"^/")] = "/health"
+    path: Annotated[
+        str,
+        Meta(
+            max_length=1024,
+            pattern=r"^/[!-~]*$",
+            extra={"expected": 'an absolute path such as "/health"'},
+        ),
+    ] = "/health"
     """Answers 200 when the server can take requests."""
     period_seconds: Annotated[float, Meta(gt=0)] = 2.0
     """Seconds from one question to the next."""
@@ -69,7 +83,10 @@ class ModelServerSpec(Model, frozen=True, kw_only=True):
         Meta(max_length=1000, extra={"list_keys": ()}),
     ] = ()
     """`host:port` of servers that somebody else runs."""
-    command: tuple[str, ...] = ()
+    command: Annotated[
+        tuple[str, ...],
+        Meta(extra={"expected": "a list of texts such as [vllm, serve, MODEL, '--port={port}']"}),
+    ] = ()
     """A program and its arguments; `{port}` becomes a free port, `{host}` its address."""
     simulator: Simulator | None = None
     """A simulated server, to try things without a GPU."""

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 from tidegate.api import core, gateway, inference
 from tidegate.api.columns import values_at
 from tidegate.api.defaults import apply_defaults
-from tidegate.api.errors import Cause, FieldError, InvalidError, StrictDecodingError
+from tidegate.api.errors import Cause, Described, FieldError, InvalidError, StrictDecodingError
 from tidegate.api.leniency import normalise
 from tidegate.api.meta import Resource
 from tidegate.api.names import KNOWN_FIELDS, metadata_errors
@@ -61,7 +61,9 @@ def admit(
     try:
         return _admit(kind, version, obj, old, strict)
     except RecursionError as error:
-        raise InvalidError([FieldError("", "deeper nesting", "a flatter object")]) from error
+        raise InvalidError(
+            [FieldError("", Described("deep nesting"), "a flatter object")]
+        ) from error
 
 
 def _admit(
@@ -161,4 +163,4 @@ def _changed(kind: Kind, obj: Mapping[str, Any], old: Mapping[str, Any]) -> Iter
         for field in ("data", "binaryData", "type", "immutable"):
             if obj.get(field) != old.get(field):
                 words = "no change: the object is immutable"
-                yield FieldError(field, "a change", words, "FieldValueForbidden")
+                yield FieldError(field, Described("a change"), words, "FieldValueForbidden")

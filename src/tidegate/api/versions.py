@@ -16,7 +16,9 @@ from msgspec.structs import replace
 from tidegate.api import gateway, inference
 from tidegate.api.errors import FieldError, InvalidError
 from tidegate.api.meta import Resource
+from tidegate.api.schema import node_of
 from tidegate.api.scheme import LEGACY_GROUP, Kind, by_kind, by_model
+from tidegate.api.structure import Check
 
 PRIORITIES: Final[Mapping[str | None, int | None]] = {
     "Critical": 1,
@@ -39,10 +41,18 @@ def decode(obj: Mapping[str, Any]) -> Resource:
         return msgspec.convert(obj, model)
     except msgspec.ValidationError:
         pass
+    plain = without_nulls(obj)
     try:
-        return msgspec.convert(without_nulls(obj), model)
+        return msgspec.convert(plain, model)
     except msgspec.ValidationError as error:
-        raise InvalidError([_field_error(error)]) from error
+        raise InvalidError(_misfits(plain, model) or [_field_error(error)]) from error
+
+
+def _misfits(obj: Any, model: type[Resource]) -> list[FieldError]:
+    """Return every misfit, where msgspec stops at the first."""
+    check = Check()
+    check.walk(node_of(model), obj, "")
+    return check.errors
 
 
 def kind_of(obj: Mapping[str, Any]) -> Kind:
