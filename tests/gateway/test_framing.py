@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tidegate.testing.endpoints import answer, says, scripted
-from tidegate.testing.gateway import gateway, pool, route, to
+from tidegate.testing.gateway import gateway, pool, route, serving, to
 
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\n"
 BAD = {
@@ -44,27 +44,25 @@ NEXT = b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
 
 @pytest.mark.parametrize("raw", BAD.values(), ids=BAD.keys())
 async def test_ambiguous_requests_are_refused_and_nothing_behind_them_is_served(raw: bytes):
-    async with scripted(says(answer())) as server:
-        async with gateway(pool("llm", server.address), route({"backendRefs": [to("llm")]})) as gw:
-            connection = await gw.connect()
-            connection.writer.write(raw + NEXT)
-            got = await connection.answer()
-            assert got.status == 400, got
-            assert got.header("connection") == "close"
-            assert b'"code":"' in got.body
-            assert await connection.reader.read() == b""
-            assert server.seen == []
-            assert len(gw.rejected) == 1
+    async with serving(says(answer())) as (gw, server):
+        connection = await gw.connect()
+        connection.writer.write(raw + NEXT)
+        got = await connection.answer()
+        assert got.status == 400, got
+        assert got.header("connection") == "close"
+        assert b'"code":"' in got.body
+        assert await connection.reader.read() == b""
+        assert server.seen == []
+        assert len(gw.rejected) == 1
 
 
 async def test_what_was_asked_before_the_bad_request_is_still_answered():
-    async with scripted(says(answer(body=b"first"))) as server:
-        async with gateway(pool("llm", server.address), route({"backendRefs": [to("llm")]})) as gw:
-            connection = await gw.connect()
-            connection.writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" + BAD["both lengths"])
-            assert (await connection.answer()).body == b"first"
-            assert (await connection.answer()).status == 400
-            assert await connection.reader.read() == b""
+    async with serving(says(answer(body=b"first"))) as (gw, _server):
+        connection = await gw.connect()
+        connection.writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" + BAD["both lengths"])
+        assert (await connection.answer()).body == b"first"
+        assert (await connection.answer()).status == 400
+        assert await connection.reader.read() == b""
 
 
 async def test_the_absolute_form_is_served_for_its_own_host():
@@ -81,11 +79,10 @@ async def test_the_absolute_form_is_served_for_its_own_host():
 async def test_garbage_gets_an_answer_or_silence_and_harms_nobody(data: list[bytes], cut: int):
     good = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
     raw = b"".join(data) + good[cut:] + good
-    async with scripted(says(answer())) as server:
-        async with gateway(pool("llm", server.address), route({"backendRefs": [to("llm")]})) as gw:
-            connection = await gw.connect()
-            connection.writer.write(raw)
-            connection.writer.write_eof()
-            await connection.reader.read()
-            assert (await gw.get()).status == 200
-            assert gw.plane.in_flight == 0
+    async with serving(says(answer())) as (gw, _server):
+        connection = await gw.connect()
+        connection.writer.write(raw)
+        connection.writer.write_eof()
+        await connection.reader.read()
+        assert (await gw.get()).status == 200
+        assert gw.plane.in_flight == 0

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from tidegate.gateway.settings import Limits
-from tidegate.testing.endpoints import answer, says, scripted
-from tidegate.testing.gateway import gateway, pool, route, to
+from tidegate.testing.endpoints import answer, says
+from tidegate.testing.gateway import serving
 
 SMALL = Limits(
     header_bytes=2048,
@@ -22,10 +22,8 @@ SMALL = Limits(
 
 @pytest.fixture
 async def gw():
-    async with scripted(says(answer())) as server:
-        manifests = pool("llm", server.address), route({"backendRefs": [to("llm")]})
-        async with gateway(*manifests, limits=SMALL) as running:
-            yield running
+    async with serving(says(answer()), limits=SMALL) as (running, _server):
+        yield running
 
 
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\n"
@@ -84,21 +82,20 @@ async def test_draining_finishes_what_is_under_way_and_accepts_no_more():
         await go.wait()
         writer.write(answer(body=b"done"))
 
-    async with scripted(later) as server:
-        async with gateway(pool("llm", server.address), route({"backendRefs": [to("llm")]})) as gw:
-            connection = await gw.connect()
-            connection.writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-            while not server.seen:
-                await asyncio.wait({asyncio.ensure_future(asyncio.Event().wait())}, timeout=0.01)
-            drained = asyncio.create_task(gw.listeners.drain(5.0))
-            await asyncio.wait({drained}, timeout=0.1)
-            with pytest.raises(ConnectionRefusedError):
-                await gw.connect()
-            assert not drained.done()
-            go.set()
-            got = await connection.answer()
-            assert (got.body, got.header("connection")) == (b"done", "close")
-            assert await drained
+    async with serving(later) as (gw, server):
+        connection = await gw.connect()
+        connection.writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        while not server.seen:
+            await asyncio.wait({asyncio.ensure_future(asyncio.Event().wait())}, timeout=0.01)
+        drained = asyncio.create_task(gw.listeners.drain(5.0))
+        await asyncio.wait({drained}, timeout=0.1)
+        with pytest.raises(ConnectionRefusedError):
+            await gw.connect()
+        assert not drained.done()
+        go.set()
+        got = await connection.answer()
+        assert (got.body, got.header("connection")) == (b"done", "close")
+        assert await drained
 
 
 async def test_before_the_first_table_requests_are_told_to_wait(gw):

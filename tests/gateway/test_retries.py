@@ -7,7 +7,7 @@ import pytest
 from tidegate.gateway.retry import RetryBudget
 from tidegate.gateway.settings import Limits
 from tidegate.testing.endpoints import Seen, answer, says, scripted
-from tidegate.testing.gateway import gateway, pool, route, to
+from tidegate.testing.gateway import gateway, pool, route, serving, to
 from tidegate.testing.ports import free_port
 
 
@@ -36,12 +36,11 @@ async def test_a_failing_endpoint_is_passed_over(script):
 
 
 async def test_without_another_endpoint_the_cause_is_told():
-    async with scripted(reset) as server:
-        async with gateway(pool("llm", server.address), route({"backendRefs": [to("llm")]})) as gw:
-            got = await gw.post()
-            assert got.status == 502
-            assert got.header("x-tidegate-reason") == "UpstreamReset"
-            assert len(server.seen) == 3
+    async with serving(reset) as (gw, server):
+        got = await gw.post()
+        assert got.status == 502
+        assert got.header("x-tidegate-reason") == "UpstreamReset"
+        assert len(server.seen) == 3
 
 
 async def test_a_refused_connection_is_503():
@@ -52,26 +51,23 @@ async def test_a_refused_connection_is_503():
 
 
 async def test_garbage_is_502():
-    async with scripted(says(b"garbage\r\n\r\n")) as server:
-        async with gateway(pool("llm", server.address), route({"backendRefs": [to("llm")]})) as gw:
-            got = await gw.post()
-            assert (got.status, got.header("x-tidegate-reason")) == (502, "UpstreamProtocolError")
+    async with serving(says(b"garbage\r\n\r\n")) as (gw, _server):
+        got = await gw.post()
+        assert (got.status, got.header("x-tidegate-reason")) == (502, "UpstreamProtocolError")
 
 
 async def test_a_status_that_is_not_retryable_is_passed_on():
-    async with scripted(says(answer(500, b"oops"))) as server:
-        async with gateway(pool("llm", server.address), route({"backendRefs": [to("llm")]})) as gw:
-            got = await gw.post()
-            assert (got.status, got.body) == (500, b"oops")
-            assert len(server.seen) == 1
+    async with serving(says(answer(500, b"oops"))) as (gw, server):
+        got = await gw.post()
+        assert (got.status, got.body) == (500, b"oops")
+        assert len(server.seen) == 1
 
 
 async def test_the_last_retryable_answer_reaches_the_client():
-    async with scripted(says(answer(503, b"busy"))) as server:
-        async with gateway(pool("llm", server.address), route({"backendRefs": [to("llm")]})) as gw:
-            got = await gw.post()
-            assert (got.status, got.body) == (503, b"busy")
-            assert len(server.seen) == 3
+    async with serving(says(answer(503, b"busy"))) as (gw, server):
+        got = await gw.post()
+        assert (got.status, got.body) == (503, b"busy")
+        assert len(server.seen) == 3
 
 
 async def test_a_stale_connection_is_replaced_without_a_retry():
@@ -82,47 +78,43 @@ async def test_a_stale_connection_is_replaced_without_a_retry():
         else:
             writer.write(answer())
 
-    async with scripted(once) as server:
-        async with gateway(pool("llm", server.address), route({"backendRefs": [to("llm")]})) as gw:
-            assert [(await gw.post()).status for _ in range(2)] == [200, 200]
-            assert [record.retries for record in gw.records] == [0, 0]
+    async with serving(once) as (gw, server):
+        assert [(await gw.post()).status for _ in range(2)] == [200, 200]
+        assert [record.retries for record in gw.records] == [0, 0]
 
 
 async def test_retries_end_when_the_budget_is_spent():
-    async with scripted(says(answer(503))) as server:
-        async with gateway(pool("llm", server.address), route({"backendRefs": [to("llm")]})) as gw:
-            gw.plane.budget = RetryBudget(per_request=0.0, per_second=0.0, cap=4)
-            for _ in range(10):
-                await gw.post()
-            assert len(server.seen) == 14
+    async with serving(says(answer(503))) as (gw, server):
+        gw.plane.budget = RetryBudget(per_request=0.0, per_second=0.0, cap=4)
+        for _ in range(10):
+            await gw.post()
+        assert len(server.seen) == 14
 
 
 async def test_a_route_sets_codes_attempts_and_backoff():
-    async with scripted(says(answer(500))) as server:
-        rule = {
-            "backendRefs": [to("llm")],
-            "retry": {"codes": [500], "attempts": 4, "backoff": "20ms"},
-        }
-        async with gateway(pool("llm", server.address), route(rule)) as gw:
-            assert (await gw.post()).status == 500
-            assert len(server.seen) == 5
-            assert gw.records[0].duration_s >= 0.08
+    rule = {
+        "backendRefs": [to("llm")],
+        "retry": {"codes": [500], "attempts": 4, "backoff": "20ms"},
+    }
+    async with serving(says(answer(500)), rule=rule) as (gw, server):
+        assert (await gw.post()).status == 500
+        assert len(server.seen) == 5
+        assert gw.records[0].duration_s >= 0.08
 
 
 async def test_the_request_timeout_bounds_all_tries():
     async def slow(_seen: Seen, _writer: asyncio.StreamWriter) -> None:
         await asyncio.Event().wait()
 
-    async with scripted(slow) as server:
-        rule = {
-            "backendRefs": [to("llm")],
-            "timeouts": {"request": "300ms", "backendRequest": "100ms"},
-            "retry": {"codes": [504], "attempts": 10},
-        }
-        async with gateway(pool("llm", server.address), route(rule)) as gw:
-            got = await gw.post()
-            assert (got.status, got.header("x-tidegate-reason")) == (504, "RequestDeadline")
-            assert 2 <= len(server.seen) <= 4
+    rule = {
+        "backendRefs": [to("llm")],
+        "timeouts": {"request": "300ms", "backendRequest": "100ms"},
+        "retry": {"codes": [504], "attempts": 10},
+    }
+    async with serving(slow, rule=rule) as (gw, server):
+        got = await gw.post()
+        assert (got.status, got.header("x-tidegate-reason")) == (504, "RequestDeadline")
+        assert 2 <= len(server.seen) <= 4
 
 
 async def test_a_timeout_of_0s_is_none():
@@ -130,10 +122,9 @@ async def test_a_timeout_of_0s_is_none():
         loop = asyncio.get_running_loop()
         loop.call_later(0.2, writer.write, answer())
 
-    async with scripted(late) as server:
-        rule = {"backendRefs": [to("llm")], "timeouts": {"request": "0s"}}
-        async with gateway(pool("llm", server.address), route(rule)) as gw:
-            assert (await gw.post()).status == 200
+    rule = {"backendRefs": [to("llm")], "timeouts": {"request": "0s"}}
+    async with serving(late, rule=rule) as (gw, _server):
+        assert (await gw.post()).status == 200
 
 
 async def test_a_silent_endpoint_is_given_up():
@@ -141,11 +132,10 @@ async def test_a_silent_endpoint_is_given_up():
         await asyncio.Event().wait()
 
     limits = Limits(answer_timeout_s=0.1)
-    async with scripted(silent) as server:
-        rule = {"backendRefs": [to("llm")], "retry": {"codes": [502]}}
-        async with gateway(pool("llm", server.address), route(rule), limits=limits) as gw:
-            got = await gw.post()
-            assert (got.status, got.header("x-tidegate-reason")) == (504, "UpstreamTimeout")
+    rule = {"backendRefs": [to("llm")], "retry": {"codes": [502]}}
+    async with serving(silent, rule=rule, limits=limits) as (gw, _server):
+        got = await gw.post()
+        assert (got.status, got.header("x-tidegate-reason")) == (504, "UpstreamTimeout")
 
 
 def test_a_budget_earns_by_requests_and_by_time():

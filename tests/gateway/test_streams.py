@@ -6,8 +6,8 @@ import pytest
 
 from tidegate.gateway.sse import EventMeter
 from tidegate.judge.record import Record
-from tidegate.testing.endpoints import Seen, scripted
-from tidegate.testing.gateway import gateway, pool, route, to
+from tidegate.testing.endpoints import Seen
+from tidegate.testing.gateway import serving
 from tidegate.testing.waiting import wait_for
 
 HEAD = (
@@ -31,23 +31,22 @@ async def test_each_event_arrives_before_the_next_is_sent():
             await writer.drain()
         writer.write(chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n")
 
-    async with scripted(stream) as server:
-        async with gateway(pool("llm", server.address), route({"backendRefs": [to("llm")]})) as gw:
-            connection = await gw.connect()
-            connection.writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    async with serving(stream) as (gw, _server):
+        connection = await gw.connect()
+        connection.writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        turn.release()
+        await connection.reader.readuntil(b"\r\n\r\n")
+        chunks = connection.chunks()
+        for number in range(5):
+            assert await anext(chunks) == b"data: {%d}\n\n" % number
             turn.release()
-            await connection.reader.readuntil(b"\r\n\r\n")
-            chunks = connection.chunks()
-            for number in range(5):
-                assert await anext(chunks) == b"data: {%d}\n\n" % number
-                turn.release()
-            assert await anext(chunks) == b"data: [DONE]\n\n"
-            connection.writer.close()
-            await wait_for(lambda: gw.records)
-            record = gw.records[0]
-            assert (record.streamed, record.broken, record.events) == (True, False, 5)
-            assert record.itl_counts is not None
-            assert sum(record.itl_counts) == 4
+        assert await anext(chunks) == b"data: [DONE]\n\n"
+        connection.writer.close()
+        await wait_for(lambda: gw.records)
+        record = gw.records[0]
+        assert (record.streamed, record.broken, record.events) == (True, False, 5)
+        assert record.itl_counts is not None
+        assert sum(record.itl_counts) == 4
 
 
 async def test_a_slow_reader_holds_the_endpoint_back():
@@ -62,22 +61,21 @@ async def test_a_slow_reader_holds_the_endpoint_back():
             await writer.drain()
             sent += 1
 
-    async with scripted(flood) as server:
-        async with gateway(pool("llm", server.address), route({"backendRefs": [to("llm")]})) as gw:
-            connection = await gw.connect()
-            connection.writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-            await connection.reader.readuntil(b"\r\n\r\n")
-            before = -1
-            stalled = 0
-            while stalled < 20:
-                await wait_for(lambda: True)
-                await asyncio.wait_for(asyncio.shield(_tick()), 1)
-                stalled = stalled + 1 if sent == before else 0
-                before = sent
-            # Sockets and buffers hold some; a gateway that buffers would hold all 26 MB.
-            assert sent < 300
-            total = len(await connection.reader.readexactly(400 * len(piece)))
-            assert total == 400 * len(piece)
+    async with serving(flood) as (gw, _server):
+        connection = await gw.connect()
+        connection.writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await connection.reader.readuntil(b"\r\n\r\n")
+        before = -1
+        stalled = 0
+        while stalled < 20:
+            await wait_for(lambda: True)
+            await asyncio.wait_for(asyncio.shield(_tick()), 1)
+            stalled = stalled + 1 if sent == before else 0
+            before = sent
+        # Sockets and buffers hold some; a gateway that buffers would hold all 26 MB.
+        assert sent < 300
+        total = len(await connection.reader.readexactly(400 * len(piece)))
+        assert total == 400 * len(piece)
 
 
 async def _tick() -> None:
@@ -97,15 +95,14 @@ async def test_a_stream_that_breaks_is_seen_as_broken(reset: bool):
         else:
             writer.close()
 
-    async with scripted(half) as server:
-        async with gateway(pool("llm", server.address), route({"backendRefs": [to("llm")]})) as gw:
-            connection = await gw.connect()
-            connection.writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-            await connection.reader.readuntil(b"\r\n\r\n")
-            with pytest.raises((asyncio.IncompleteReadError, ConnectionError, ValueError)):
-                async for _ in connection.chunks():
-                    pass
-            assert gw.records[0].broken
+    async with serving(half) as (gw, _server):
+        connection = await gw.connect()
+        connection.writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await connection.reader.readuntil(b"\r\n\r\n")
+        with pytest.raises((asyncio.IncompleteReadError, ConnectionError, ValueError)):
+            async for _ in connection.chunks():
+                pass
+        assert gw.records[0].broken
 
 
 async def test_a_client_that_leaves_a_stream_is_noticed_by_the_endpoint():
@@ -121,15 +118,14 @@ async def test_a_client_that_leaves_a_stream_is_noticed_by_the_endpoint():
         finally:
             left.set()
 
-    async with scripted(endless) as server:
-        async with gateway(pool("llm", server.address), route({"backendRefs": [to("llm")]})) as gw:
-            connection = await gw.connect()
-            connection.writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-            await connection.reader.readuntil(b"data: 1")
-            connection.writer.close()
-            await asyncio.wait_for(left.wait(), 5)
-            await wait_for(lambda: gw.records)
-            assert gw.records[0].client_gone
+    async with serving(endless) as (gw, _server):
+        connection = await gw.connect()
+        connection.writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await connection.reader.readuntil(b"data: 1")
+        connection.writer.close()
+        await asyncio.wait_for(left.wait(), 5)
+        await wait_for(lambda: gw.records)
+        assert gw.records[0].client_gone
 
 
 def test_events_are_counted_wherever_the_pieces_are_cut():

@@ -11,12 +11,15 @@ from collections import deque
 from typing import Final, NoReturn, cast
 
 import httptools
+import structlog
 
 from tidegate.gateway import reply
 from tidegate.gateway.exchange import Exchange
 from tidegate.gateway.plane import Plane
 from tidegate.gateway.request import BadTargetError, Incoming, host_of, split_target
 from tidegate.gateway.tls import SNI
+
+log = structlog.get_logger("tidegate.gateway")
 
 _IDLE, _HEAD, _BODY, _REFUSED = range(4)
 LINGER_S: Final = 2.0
@@ -328,7 +331,12 @@ class Downstream(asyncio.Protocol):
     def _serve(self, request: Incoming) -> None:
         exchange = Exchange(self._plane, self, request)
         self._current = exchange
-        exchange.begin()
+        try:
+            exchange.begin()
+        except Exception:
+            # Not up through the parser, which would take it for the client's fault.
+            log.exception("request failed by a bug", route=exchange.record.route)
+            exchange.crash()
 
     def _serve_next(self) -> None:
         if self._current is not None or not self._waiting or self.transport.is_closing():

@@ -116,7 +116,7 @@ class Exchange:
         if request.body:
             self._hints = parse_hints(request.body)
             record.model = self._hints.model or ""
-        found = match(live.table, request.port, self._match_request())
+        found = match(live.table, request.port, self._asked())
         if found is None:
             self._refuse(404, "RouteNotFound", "no HTTPRoute matches this host, path and method")
             return
@@ -400,14 +400,8 @@ class Exchange:
 
     def _redirect(self, redirect: Redirect) -> None:
         request = self._request
-        where = location(
-            redirect,
-            secure=request.secure,
-            authority=request.authority.decode("latin-1"),
-            port=request.port,
-            target=request.target,
-            prefix=self._prefix(),
-        )
+        scheme = "https" if request.secure else "http"
+        where = location(redirect, self._asked(), scheme, request.port, self._prefix())
         headers = ((b"location", where.encode("latin-1")),)
         self._answer(redirect.status, reply.render(redirect.status, b"", headers=headers))
 
@@ -433,6 +427,14 @@ class Exchange:
         self.upstream_flush()
         self._settle(ok=None)
         self._client.abort()
+
+    def crash(self) -> None:
+        """Answer for a bug of ours: this request fails, the worker goes on."""
+        self._cancel_upstream()
+        if self._head_sent:
+            self._cut()
+        elif not self._over:
+            self._refuse(500, "InternalError", "the gateway failed; its log says more")
 
     # the end
 
@@ -461,7 +463,7 @@ class Exchange:
 
     # small things
 
-    def _match_request(self) -> MatchRequest:
+    def _asked(self) -> MatchRequest:
         request = self._request
         return MatchRequest(
             request.host,

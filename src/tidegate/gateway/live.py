@@ -4,7 +4,7 @@ A worker compiles for itself; there is no control channel. Where compiling fails
 that is live stays, and the failure is logged: a bad config never replaces a good table.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import structlog
@@ -12,7 +12,7 @@ import structlog
 from tidegate.api.core import ConfigMap, Namespace, Secret, Service
 from tidegate.api.gateway import Gateway, GatewayClass, HTTPRoute, ReferenceGrant
 from tidegate.api.inference import InferenceModel, InferencePool, LegacyInferencePool
-from tidegate.api.meta import Key, Resource
+from tidegate.api.meta import Resource
 from tidegate.api.tidegate import ModelServer
 from tidegate.gateway.plane import Live, Plane, Registry
 from tidegate.gateway.server import Listeners
@@ -38,11 +38,18 @@ KINDS: tuple[type[Resource], ...] = (
 """What a worker watches: all that a table is made of."""
 
 
+class Known(Protocol):
+    """The informer's copy."""
+
+    def all(self) -> list[Resource]:
+        """Return every object."""
+
+
 class Watch(Protocol):
     """The informer, as far as it is needed here."""
 
     @property
-    def resources(self) -> Mapping[type[Resource], Mapping[Key, Resource]]:
+    def resources(self) -> Known:
         """Everything that is known now."""
 
     async def synced(self) -> None:
@@ -74,9 +81,7 @@ class LiveTable:
         """Swap in a new table after each change, for ever."""
         await self._watch.synced()
         while True:
-            await self.swap(
-                resource for kind in self._watch.resources.values() for resource in kind.values()
-            )
+            await self.swap(self._watch.resources.all())
             await self._watch.changed()
 
     async def swap(self, resources: Iterable[Resource]) -> None:

@@ -18,8 +18,9 @@ _HOST: Final = b"host"
 def request_payload(request: Incoming, plane: Plane, rule: Rule, arm: Arm, prefix: str) -> bytes:
     """Return head and body for the endpoint; the rule's filters come first, then the arm's."""
     rewrite = arm.filters.rewrite or rule.filters.rewrite
-    target = request.target if rewrite is None else rewrite_path(request.target, rewrite, prefix)
-    authority = request.authority
+    target, authority = request.target, request.authority
+    if rewrite is not None and rewrite.path is not None:
+        target = rewrite_path(target, rewrite.path, prefix)
     if rewrite is not None and rewrite.hostname:
         authority = rewrite.hostname.encode("ascii")
     headers = request.headers

@@ -31,6 +31,8 @@ REASONS: Final = {
     "UpstreamProtocolError": "The endpoint's answer breaks HTTP/1.1.",
     "UpstreamTimeout": "The endpoint did not answer in time.",
     "RequestDeadline": "The route's request timeout is over.",
+    "InternalError": "A bug of the gateway; its log has the details.",
+    "NoWeight": "All weights of the rule are 0.",
     "UnsupportedProtocol": "The backend speaks a protocol that the gateway doesn't.",
 }
 """Every reason of the data path with its meaning; compile errors bring reasons of their own."""

@@ -2,9 +2,10 @@
 
 import asyncio
 import gc
+import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from random import Random, SystemRandom
 
 import structlog
@@ -18,11 +19,12 @@ from tidegate.gateway.settings import WorkerSettings
 from tidegate.gateway.upstream import UpstreamPool
 from tidegate.judge.record import Record
 from tidegate.picker.config import default_profile
+from tidegate.picker.state import Event, Listed
 from tidegate.scrape.poll import Poller
 from tidegate.store.client import HttpStore
 from tidegate.store.informer import Informer
 from tidegate.telemetry import access, logs
-from tidegate.telemetry.metrics import Metrics, render
+from tidegate.telemetry.metrics import Gauges, Metrics, render
 
 log = structlog.get_logger("tidegate.gateway")
 
@@ -46,22 +48,34 @@ async def _run(settings: WorkerSettings, now: Callable[[], float]) -> None:
         loop=loop,
         settings=settings,
         profile=default_profile(),
-        rng=Random(SystemRandom().getrandbits(64)),  # a draw, not a secret
+        rng=Random(SystemRandom().getrandbits(64)),
         pool=UpstreamPool(loop, settings.limits),
         clock=time.perf_counter,
         now=now,
         emit=_emitter(metrics, access_log=settings.access_log),
         reject=metrics.reject,
     )
-    registry = Registry(plane.clock)
-    poller = Poller(registry.note, rng=plane.rng)
-    listeners = Listeners(plane)
     store = HttpStore.from_kubeconfig(settings.kubeconfig)
+    try:
+        await _serve(plane, metrics, store, stop)
+    finally:
+        await store.close()
+
+
+async def _serve(plane: Plane, metrics: Metrics, store: HttpStore, stop: asyncio.Event) -> None:
+    settings = plane.settings
+    registry = Registry(plane.clock)
+    listeners = Listeners(plane)
     informer = Informer(store, KINDS)
+    poller = Poller(_noting(registry, metrics), rng=plane.rng)
+    metrics.watch(lambda: _gauges(plane))
 
     def swapped(live: Live) -> None:
-        poller.set_endpoints({k: v for b in live.table.backends for k, v in b.engine.items()})
-        metrics.swapped(live.table, now())
+        backends = live.table.backends
+        poller.set_endpoints(
+            {each: b.engine.get(each, "") for b in backends for each in b.endpoints}
+        )
+        metrics.swapped(live.table, plane.now())
 
     table = LiveTable(plane, registry, informer, listeners, on_swap=swapped)
     admin = Admin(
@@ -72,22 +86,48 @@ async def _run(settings: WorkerSettings, now: Callable[[], float]) -> None:
     )
     await admin.start(settings.host, settings.metrics_port)
     listeners.start()
-    tasks = [loop.create_task(each) for each in (informer.run(), table.run(), poller.run())]
-    gc.collect()
+    tasks = [
+        plane.loop.create_task(_must_not_end(each))
+        for each in (informer.run(), table.run(), poller.run())
+    ]
     # What lives as long as the process needn't be looked at by every collection.
+    gc.collect()
     gc.freeze()
     log.info("worker started", worker=settings.worker_id)
     await stop.wait()
     log.info("worker draining", worker=settings.worker_id, in_flight=plane.in_flight)
-    drained = await listeners.drain(settings.limits.drain_s)
-    if not drained:
+    if not await listeners.drain(settings.limits.drain_s):
         log.warning("requests cut at the end of the drain", in_flight=plane.in_flight)
     for task in tasks:
         task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
     listeners.close()
     plane.pool.close()
     admin.close()
-    await store.close()
+
+
+async def _must_not_end(work: Coroutine[None, None, None]) -> None:
+    """Run what a worker can't do without; its failure ends the process, to be started anew."""
+    try:
+        await work
+    except Exception:
+        log.exception("worker failed")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _noting(registry: Registry, metrics: Metrics) -> Callable[[str, Event], None]:
+    def note(address: str, event: Event) -> None:
+        registry.note(address, event)
+        if isinstance(event, Listed):
+            metrics.know(model.id for model in event.models)
+
+    return note
+
+
+def _gauges(plane: Plane) -> Gauges:
+    live = plane.live
+    pools = {b.key: live.endpoints(b) for b in live.table.backends} if live is not None else {}
+    return Gauges(plane.in_flight, plane.connections, pools, plane.clock())
 
 
 def _emitter(metrics: Metrics, *, access_log: bool) -> Callable[[Record], None]:

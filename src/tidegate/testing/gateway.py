@@ -20,6 +20,7 @@ from tidegate.gateway.settings import Limits, WorkerSettings
 from tidegate.gateway.upstream import UpstreamPool
 from tidegate.judge.record import Record
 from tidegate.picker.config import default_profile
+from tidegate.testing.endpoints import Script, ScriptedEndpoint, scripted
 from tidegate.testing.ports import free_port
 from tidegate.testing.waiting import wait_for
 
@@ -248,7 +249,14 @@ def _ignore(_live: Live) -> None:
 class _NoWatch:
     """Nothing to watch: the test swaps by itself."""
 
-    resources: dict[type[Resource], dict[Any, Resource]] = {}  # noqa: RUF012
+    @property
+    def resources(self) -> "_NoWatch":
+        """Nothing."""
+        return self
+
+    def all(self) -> list[Resource]:
+        """Nothing."""
+        return []
 
     async def synced(self) -> None:
         """At once."""
@@ -261,3 +269,17 @@ class _NoWatch:
 def statuses(answers: Iterable[Answer]) -> list[int]:
     """Return the answers' status codes."""
     return [each.status for each in answers]
+
+
+@asynccontextmanager
+async def serving(
+    script: Script, *, rule: dict[str, Any] | None = None, **settings: Any
+) -> AsyncIterator[tuple[GatewayUnderTest, ScriptedEndpoint]]:
+    """Run a data plane with one pool `llm` of one scripted endpoint, and `rule` or all to it."""
+    async with (
+        scripted(script) as server,
+        gateway(
+            pool("llm", server.address), route(rule or {"backendRefs": [to("llm")]}), **settings
+        ) as running,
+    ):
+        yield running, server
