@@ -1,0 +1,166 @@
+"""TLS listeners: certificates from Secrets, chosen by SNI, exchanged while running."""
+
+import asyncio
+import base64
+import datetime as dt
+import ssl
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from tidegate.testing.endpoints import answer, says, scripted
+from tidegate.testing.gateway import Connection, GatewayUnderTest, gateway, pool, route, to
+from tidegate.testing.ports import free_port
+from tidegate.testing.waiting import wait_for
+
+NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+
+
+def certificate(host: str) -> tuple[bytes, bytes]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
+    built = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(NOW - dt.timedelta(days=365))
+        .not_valid_after(NOW + dt.timedelta(days=3650))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    return built.public_bytes(serialization.Encoding.PEM), private
+
+
+def secret(name: str, chain: bytes, key: bytes) -> dict:
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name},
+        "type": "kubernetes.io/tls",
+        "data": {
+            "tls.crt": base64.b64encode(chain).decode(),
+            "tls.key": base64.b64encode(key).decode(),
+        },
+    }
+
+
+def secure_gateway(port: int, **hosts: str) -> dict:
+    return {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "Gateway",
+        "metadata": {"name": "secure"},
+        "spec": {
+            "gatewayClassName": "tidegate",
+            "listeners": [
+                {
+                    "name": name,
+                    "port": port,
+                    "protocol": "HTTPS",
+                    "hostname": host,
+                    "tls": {"certificateRefs": [{"name": name}]},
+                }
+                for name, host in hosts.items()
+            ],
+        },
+    }
+
+
+async def handshake(port: int, host: str, trusted: bytes) -> Connection:
+    context = ssl.create_default_context(cadata=trusted.decode())
+    reader, writer = await asyncio.open_connection(
+        "127.0.0.1", port, ssl=context, server_hostname=host
+    )
+    return Connection(reader, writer)
+
+
+async def ask(gw: GatewayUnderTest, port: int, sni: str, trusted: bytes, host: str) -> int:
+    connection = await handshake(port, sni, trusted)
+    gw.opened.append(connection)
+    connection.writer.write(f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+    return (await connection.answer()).status
+
+
+@pytest.fixture
+async def gw():
+    async with (
+        scripted(says(answer())) as server,
+        gateway(
+            pool("llm", server.address),
+            route({"backendRefs": [to("llm")]}, parentRefs=[{"name": "secure"}]),
+        ) as running,
+    ):
+        yield running
+
+
+async def test_each_hostname_has_its_certificate(gw):
+    port = free_port()
+    one, other = certificate("one.test"), certificate("other.test")
+    await gw.apply(secret("one", *one), secret("other", *other))
+    await gw.apply(secure_gateway(port, one="one.test", other="other.test"))
+    assert await ask(gw, port, "one.test", one[0], "one.test") == 200
+    assert await ask(gw, port, "other.test", other[0], f"other.test:{port}") == 200
+    assert gw.records[0].route == "default/route"
+
+
+async def test_a_name_that_nobody_serves_is_refused_in_the_handshake(gw):
+    port = free_port()
+    one = certificate("one.test")
+    await gw.apply(secret("one", *one), secure_gateway(port, one="one.test"))
+    with pytest.raises(OSError):  # SSLError or reset, as the event loop sees it
+        await handshake(port, "nobody.test", one[0])
+
+
+async def test_a_connection_for_one_host_does_not_serve_another(gw):
+    port = free_port()
+    one, other = certificate("one.test"), certificate("other.test")
+    await gw.apply(secret("one", *one), secret("other", *other))
+    await gw.apply(secure_gateway(port, one="one.test", other="other.test"))
+    assert await ask(gw, port, "one.test", one[0], "other.test") == 421
+
+
+async def test_a_renewed_certificate_is_used_without_a_restart(gw):
+    port = free_port()
+    old, new = certificate("one.test"), certificate("one.test")
+    await gw.apply(secret("one", *old), secure_gateway(port, one="one.test"))
+    kept = await handshake(port, "one.test", old[0])
+    gw.opened.append(kept)
+    await gw.apply(secret("one", *new))
+    assert await ask(gw, port, "one.test", new[0], "one.test") == 200
+    kept.writer.write(b"GET / HTTP/1.1\r\nHost: one.test\r\n\r\n")
+    assert (await kept.answer()).status == 200
+
+
+async def test_a_missing_secret_takes_nothing_else_down(gw):
+    port = free_port()
+    await gw.apply(secure_gateway(port, gone="gone.test"))
+    await gw.apply(route({"backendRefs": [to("llm")]}))
+    assert (await gw.get()).status == 200
+
+
+async def test_a_listener_that_goes_closes_its_port(gw, tmp_path: Path):
+    port = free_port()
+    one = certificate("one.test")
+    await gw.apply(secret("one", *one), secure_gateway(port, one="one.test"))
+    assert await ask(gw, port, "one.test", one[0], "one.test") == 200
+    await gw.remove("Gateway", "secure")
+
+    async def refused() -> bool:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except ConnectionRefusedError:
+            return True
+        writer.close()
+        return False
+
+    await wait_for(refused)
