@@ -5,10 +5,10 @@ replayed from a list of events.
 
 **Load.** Two sources say how busy an endpoint is. The server's own numbers count everybody's
 requests but are old by up to one scrape interval; this worker's in-flight count is exact but
-knows nothing of the other workers. So `load` is the last sample plus what this worker started
-and minus what it finished since (`in_flight - in_flight_at_sample`): a request that the server
-already counted is not counted again. It is never less than `in_flight`: those requests are
-certainly there, whatever a late, empty or missing sample says.
+knows nothing of others. So a sample tells how many requests are *others'* (its total less our
+in-flight ones at that moment), and `load` is our in-flight count now plus `others`. That is the
+sample plus what we started and less what we finished since, so nothing is counted twice; and it
+is never less than `in_flight`, whatever a late, empty or missing sample says.
 
 **Passive health.** `FAILURES_TO_EJECT` failed requests in a row (connect errors, resets and
 5xx, as the gateway decides) eject the endpoint for 1 s. After that it is on trial: the first
@@ -24,7 +24,7 @@ scrape restores it.
 count goes on correcting them. A broken metrics pipeline must not stop the traffic, so an
 unhealthy endpoint is passed over only while a better one exists (`filters.healthy`).
 
-Invariants: `in_flight` is never negative; `load >= in_flight`; without a success
+Invariants: `in_flight` and `others` are never negative; `load` is their sum; without a success
 `ejected_until` never falls.
 """
 
@@ -125,7 +125,8 @@ class EndpointState(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """0..1."""
     in_flight: int = 0
     """Requests of this worker."""
-    in_flight_at_sample: int = 0
+    others: int = 0
+    """Requests of everybody else, as of the last sample."""
     load: int = 0
     """Best guess of the requests at the endpoint now, waiting and running."""
     failures: int = 0
@@ -183,8 +184,7 @@ def _finished(state: EndpointState, ok: bool | None, now: float) -> EndpointStat
 
 
 def _holding(state: EndpointState, in_flight: int) -> EndpointState:
-    guess = state.waiting + state.running + in_flight - state.in_flight_at_sample
-    return replace(state, in_flight=in_flight, load=max(guess, in_flight))
+    return replace(state, in_flight=in_flight, load=in_flight + state.others)
 
 
 def _succeeded(state: EndpointState) -> EndpointState:
@@ -213,14 +213,15 @@ def _ejected(state: EndpointState, now: float) -> EndpointState:
 
 
 def _sampled(state: EndpointState, sample: Sample, now: float) -> EndpointState:
+    others = max(0, sample.waiting + sample.running - state.in_flight)
     return replace(
         state,
         waiting=sample.waiting,
         running=sample.running,
         kv_usage=sample.kv_usage,
         adapters=sample.adapters,
-        in_flight_at_sample=state.in_flight,
-        load=max(sample.waiting + sample.running, state.in_flight),
+        others=others,
+        load=state.in_flight + others,
         scrape_failures=0,
         usable_from=state.ejected_until,
         sampled_at=now,
@@ -239,6 +240,6 @@ def _unseen(state: EndpointState) -> EndpointState:
         running=0,
         kv_usage=0.0,
         adapters=None,
-        in_flight_at_sample=state.in_flight,
+        others=0,
         load=state.in_flight,
     )

@@ -145,7 +145,7 @@ class _Connection(asyncio.Protocol):
         self._in_body = False
         self._until_close = True
 
-    def on_header(self, name: bytes, value: bytes) -> None:  # noqa: ARG002 - httptools' signature
+    def on_header(self, name: bytes, value: bytes) -> None:
         # Without these the body ends with the connection (RFC 9112, section 6.3).
         if name.lower() in (b"content-length", b"transfer-encoding"):
             self._until_close = False

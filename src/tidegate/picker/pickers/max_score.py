@@ -14,7 +14,7 @@ class MaxScorePicker(msgspec.Struct, frozen=True):
     def pick(
         self,
         scores: Sequence[float],
-        endpoints: Sequence[Endpoint],  # noqa: ARG002 - the seam's signature
+        endpoints: Sequence[Endpoint],
         rng: Random,
     ) -> Sequence[int]:
         """Return all indexes, best score first."""

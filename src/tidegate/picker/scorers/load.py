@@ -19,7 +19,7 @@ class LeastLoadScorer(msgspec.Struct, frozen=True):
     half_at: Annotated[float, msgspec.Meta(gt=0)] = 8.0
     """Load at which the score is a half; about what one accelerator batches without pain."""
 
-    def score(self, request: Request, endpoints: Sequence[Endpoint]) -> list[float]:  # noqa: ARG002 - the seam's signature
+    def score(self, request: Request, endpoints: Sequence[Endpoint]) -> list[float]:
         """Return a score in (0, 1] per endpoint, falling with its load."""
         half = self.half_at
         return [half / (half + e.state.load) for e in endpoints]
