@@ -25,6 +25,7 @@ from tidegate.telemetry.weights import arm_weights
 
 __all__ = ["Gauges", "Metrics", "render"]
 
+VERSION: Final = version("tidegate")
 OTHER: Final = "other"
 MAX_MODELS: Final = 1_000
 """Different models in labels; upstream's picker has the same limit."""
@@ -156,7 +157,7 @@ class Metrics:
             f.CONNECTIONS.name: [Value((), now.connections)],
             f.TABLE_SWAPS.name: [Value((), self._swaps)],
             f.TABLE_TIME.name: [Value((), self._swapped_at)],
-            f.BUILD.name: [Value((version("tidegate"),), 1)],
+            f.BUILD.name: [Value((VERSION,), 1)],
         }
         return encode(Snapshot(values | self._summed(), self._histograms()))
 
