@@ -67,7 +67,11 @@ def updater(name, time="2026-01-01T00:00:00Z"):
 
 def apply(state, config, name, *, force=False):
     live, owners = state
-    return ownership.apply(live, config, owners, applier(name), SCHEMA, force=force)
+    return settled(ownership.apply(live, config, owners, applier(name), SCHEMA), force=force)
+
+
+def settled(applying, *, force=False):
+    return applying.object, applying.claim(applying.object, force=force)
 
 
 def update(state, new, name):
@@ -212,9 +216,8 @@ def test_what_was_there_before_ownership_was_tracked_is_not_taken_silently():
 def test_a_status_entry_stands_beside_the_same_managers_other_entry():
     state = apply(START, spec(size=1), "ann")
     writer = Writer(Owner("ann", "Apply", "status"), "t", "example.org/v1")
-    live, owners = ownership.apply(
-        state[0], {"status": {"ready": True}}, state[1], writer, SCHEMA, force=False
-    )
+    status = {"status": {"ready": True}}
+    live, owners = settled(ownership.apply(state[0], status, state[1], writer, SCHEMA))
     assert live["spec"] == {"size": 1}
     entries = ownership.render(owners)
     assert [entry.get("subresource") for entry in entries] == [None, "status"]

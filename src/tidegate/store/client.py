@@ -16,6 +16,7 @@ import msgspec
 import yaml
 from lightkube import AsyncClient, KubeConfig
 from lightkube.core.exceptions import ApiError, ConfigError
+from lightkube.core.resource import NamespacedResource
 from lightkube.generic_resource import create_global_resource, create_namespaced_resource
 from lightkube.types import PatchType
 
@@ -51,10 +52,43 @@ SILENCE_S: Final = WATCH_S + 30.0
 ALL_NAMESPACES: Final = "*"
 
 
+_NO_KUBECONFIG: Final = (
+    ConfigError,
+    yaml.YAMLError,
+    OSError,
+    AssertionError,
+    AttributeError,
+    KeyError,
+    TypeError,
+    ValueError,
+)
+"""What lightkube raises on a file of another shape."""
+
+
+class _Client(AsyncClient):
+    """lightkube's client, which asks for no bookmarks by itself."""
+
+    def watch_everywhere(self, resource: Any, version: str) -> Any:
+        """Yield (type, object), bookmarks too, from all namespaces; continues by itself."""
+        namespaced = issubclass(resource, NamespacedResource)
+        request = self._client.prepare_request(
+            "list",
+            res=resource,
+            namespace=ALL_NAMESPACES if namespaced else None,
+            watch=True,
+            params={
+                "allowWatchBookmarks": "true",
+                "timeoutSeconds": WATCH_S,
+                "resourceVersion": version,
+            },
+        )
+        return self._client.watch(request)
+
+
 class HttpStore:
     """A store behind a Kubernetes API; implements `Store`."""
 
-    def __init__(self, client: AsyncClient) -> None:
+    def __init__(self, client: _Client) -> None:
         self._client = client
 
     @classmethod
@@ -67,13 +101,13 @@ class HttpStore:
         """
         try:
             config = KubeConfig.from_file(path).get()
-            client = AsyncClient(
+            client = _Client(
                 config=config,
                 timeout=httpx2.Timeout(REQUEST_TIMEOUT_S),
                 # A proxy from the environment must not see our token.
                 trust_env=False,
             )
-        except (ConfigError, KeyError, TypeError, OSError, yaml.YAMLError, ValueError) as error:
+        except _NO_KUBECONFIG as error:
             raise UnavailableError(f"can't use the kubeconfig {path}: {error}") from error
         return cls(client)
 
@@ -109,13 +143,7 @@ class HttpStore:
             UnavailableError: The server went away: watch again from the last version seen.
 
         """
-        client = cast("Any", self._client)  # its overloads don't take generic resources
-        events = client.watch(
-            _resource(kind),
-            **_everywhere(kind),
-            server_timeout=WATCH_S,
-            resource_version=version,
-        )
+        events = self._client.watch_everywhere(_resource(kind), version)
         with _our_errors():
             async with aclosing(events) as stream:
                 async for type_, obj in _never_silent(stream):
@@ -260,8 +288,15 @@ def _ours(error: ApiError) -> TidegateError:
 
 
 def _invalid(message: str, causes: Sequence[Any]) -> InvalidError:
-    errors = [FieldError(cause.field or "", None, cause.message or message) for cause in causes]
-    return InvalidError(errors or [FieldError("", None, message)])
+    errors = [_field_error(cause.field or "", cause.message or "") for cause in causes]
+    return InvalidError(errors or [_field_error("", message)])
+
+
+def _field_error(path: str, message: str) -> FieldError:
+    """Return an error that reads as the server worded it."""
+    error = FieldError(path, None, message)
+    error.args = (f"{path}: {message}" if path else message,)
+    return error
 
 
 def _owners(causes: Sequence[Any]) -> Sequence[tuple[str, str]]:

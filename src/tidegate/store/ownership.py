@@ -173,45 +173,56 @@ def update(old: Object, new: Object, owners: Owners, writer: Writer, schema: Sch
     return _settle(owners, taken, diff.removed, writer, fields)
 
 
-def apply(
-    live: Object, config: Object, owners: Owners, writer: Writer, schema: Schema, *, force: bool
-) -> tuple[Object, Owners]:
-    """Return `live` with `config` applied, and who owns what then.
+@dataclass(frozen=True, slots=True)
+class Applying:
+    """An apply half-way: laid over the live object, not yet admitted, nothing claimed."""
+
+    object: Object
+    """To be admitted, which fills in defaults and may leave fields out."""
+    _before: Object
+    _wanted: Fields
+    _owners: Owners
+    _writer: Writer
+    _schema: Schema
+
+    def claim(self, admitted: Object, *, force: bool) -> Owners:
+        """Return who owns what once `admitted` takes the live object's place.
+
+        An upstream API server compares before it fills in defaults, and so reports conflicts
+        about lists that only lack their defaults; here what is compared is what is stored.
+
+        Raises:
+            ConflictError: Somebody else owns a field that changes, and `force` is not set.
+
+        """
+        after = owned_part(admitted)
+        diff = fieldset.compare(self._before, after, self._schema)
+        taken = diff.added | diff.modified
+        if not force:
+            _refuse_conflicts(self._owners, taken, self._writer)
+        fields = self._wanted & fieldset.nodes_of(after, self._schema)
+        return _settle(self._owners, taken, diff.removed, self._writer, fields)
+
+
+def apply(live: Object, config: Object, owners: Owners, writer: Writer, schema: Schema) -> Applying:
+    """Lay `config` over `live`, and take out what the applier applied before and now doesn't.
 
     Args:
-        live: The object as it is; `{}` with its identity where it is to be created.
+        live: The object as it is; nothing but its identity where it is to be created.
         config: What the applier wants, and all that it wants.
         owners: Who owns what in `live`.
         writer: The applier.
         schema: Of the kind, with `metadata` (see `object_schema`).
-        force: Take over fields that others own with another value.
-
-    Raises:
-        ConflictError: Somebody else owns a field that would change, and `force` is not set.
 
     """
     before = owned_part(live)
-    wanted = fieldset.fields_of(owned_part(config), schema) - _METADATA
+    part = owned_part(config)
+    wanted = fieldset.fields_of(part, schema) - _METADATA
     if not owners:
         untracked = fieldset.fields_of(before, schema) - _METADATA
         owners = {Owner(FIRST_APPLY, "Update"): writer.owning(untracked)} if untracked else {}
-    after = _prune(
-        fieldset.merge(before, owned_part(config), schema), owners, writer, wanted, schema
-    )
-    diff = fieldset.compare(before, after, schema)
-    taken = diff.added | diff.modified
-    if not force:
-        _refuse_conflicts(owners, taken, writer)
-    return _with_identity(live, after), _settle(owners, taken, diff.removed, writer, wanted)
-
-
-def restrict(owners: Owners, obj: Object, writer: Writer, schema: Schema) -> Owners:
-    """Return `owners` where `writer` owns only what `obj` has: admission may leave fields out."""
-    mine = owners.get(writer.owner)
-    if mine is None:
-        return owners
-    fields = mine.fields & fieldset.nodes_of(owned_part(obj), schema)
-    return {**owners, writer.owner: replace(mine, fields=fields)}
+    after = _prune(fieldset.merge(before, part, schema), owners, writer, wanted, schema)
+    return Applying(_with_identity(live, after), before, wanted, owners, writer, schema)
 
 
 def _prune(

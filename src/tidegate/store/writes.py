@@ -197,12 +197,12 @@ def apply(
         wanted: Object = {"status": config.get("status", {})}
     else:
         wanted = _without_status(config, write.kind)
-    applied, owners = ownership.apply(
-        live, wanted, _owners(live), write.by("Apply"), schema_of(write.kind), force=force
+    applying = ownership.apply(
+        live, wanted, _owners(live), write.by("Apply"), schema_of(write.kind)
     )
-    applied = _headed(_as_namespace(applied, write.kind), write.kind)
+    applied = _headed(_as_namespace(applying.object, write.kind), write.kind)
     admitted = admit(write.kind, write.kind.storage, applied, old=old, strict=write.strict)
-    owners = ownership.restrict(owners, admitted.obj, write.by("Apply"), schema_of(write.kind))
+    owners = applying.claim(admitted.obj, force=force)
     new = _finished(old, admitted.obj, owners, write)
     told = tuple(dict.fromkeys((*warnings, *admitted.warnings)))
     return Outcome(new, () if new is old else told)
