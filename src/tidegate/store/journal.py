@@ -102,7 +102,7 @@ class Journal:
         """
         try:
             connection = _connect(path)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise _explained(path, error) from error
         try:
             _prepare(connection)
@@ -255,13 +255,13 @@ def _load(connection: sqlite3.Connection) -> Contents:
     return Contents(objects, log)
 
 
-def _explained(path: Path | str, error: sqlite3.Error) -> UnavailableError:
+def _explained(path: Path | str, error: sqlite3.Error | OSError) -> UnavailableError:
     """Return `error` with what it means for `path` and how to mend it."""
     if "locked" in str(error):
         return UnavailableError(
             f"{path} is in use by another process: stop that one, or choose another data directory"
         )
-    if isinstance(error, sqlite3.OperationalError):
+    if isinstance(error, (sqlite3.OperationalError, OSError)):
         return UnavailableError(f"can't open {path}: {error}; check that it can be written")
     return UnavailableError(
         f"{path} is damaged ({error}): restore a copy, or move it away to start empty"
