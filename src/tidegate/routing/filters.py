@@ -31,7 +31,6 @@ FRAMING: Final = frozenset(
     {
         b"connection",
         b"content-length",
-        b"host",
         b"keep-alive",
         b"proxy-connection",
         b"te",
@@ -40,7 +39,7 @@ FRAMING: Final = frozenset(
         b"upgrade",
     }
 )
-"""Headers that say where a message ends or who it is for: no filter may touch them."""
+"""Headers of the connection and of a message's end: no filter may touch them. Host may be set."""
 
 PATH_CHARACTERS: Final = "/%:@!$&'()*+,;=-._~"
 """Kept as they are in a path (RFC 3986, section 3.3); others are percent-encoded."""
