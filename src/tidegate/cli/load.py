@@ -37,6 +37,7 @@ class Plan:
     max_tokens: int
     system_words: int
     user_words: int
+    ignore_eos: bool
     stream: bool
     identity: Identity
     timeout: float
@@ -51,6 +52,7 @@ class Plan:
             system_words=self.system_words,
             user_words=self.user_words,
             max_tokens=self.max_tokens,
+            ignore_eos=self.ignore_eos,
             stream=self.stream,
             think_s=self.think,
             identity=self.identity,
@@ -107,6 +109,7 @@ class Plan:
 @click.option(
     "--user-words", type=click.IntRange(1), default=20, show_default=True, help="Each user message."
 )
+@click.option("--ignore-eos", is_flag=True, help="Always --max-tokens tokens (vLLM only).")
 @click.option("--stream/--no-stream", default=True, show_default=True)
 @click.option(
     "--identity",

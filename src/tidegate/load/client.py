@@ -39,14 +39,14 @@ class Target:
     prefix: str
     """The URL's path, put before the paths of the API."""
 
-    def head(self, path: str, headers: bytes = b"") -> bytes:
-        """Return a POST's head up to the length of its body, which is still to come."""
+    def head(self, path: str, headers: bytes = b"", method: str = "POST") -> bytes:
+        """Return a request's head up to the length of its body, which is still to come."""
         default = 443 if self.tls else 80
         host = f"[{self.host}]" if ":" in self.host else self.host
         authority = host if self.port == default else f"{host}:{self.port}"
         return (
             (
-                f"POST {self.prefix}{path} HTTP/1.1\r\nhost: {authority}\r\n"
+                f"{method} {self.prefix}{path} HTTP/1.1\r\nhost: {authority}\r\n"
                 "user-agent: tidegate-load\r\ncontent-type: application/json\r\n"
             ).encode()
             + headers

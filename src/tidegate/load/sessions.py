@@ -35,6 +35,8 @@ class Workload:
     """Each user message."""
     max_tokens: int = 64
     """The answer's limit."""
+    ignore_eos: bool = False
+    """Every answer has `max_tokens` tokens: a field that vLLM knows and OpenAI doesn't."""
     stream: bool = True
     think_s: float = 0.0
     """Mean time between an answer and the next turn, exponential."""
@@ -86,6 +88,8 @@ class Session:
             "max_tokens": self.workload.max_tokens,
             "stream": self.workload.stream,
         }
+        if self.workload.ignore_eos:
+            body["ignore_eos"] = True
         if self.workload.identity != "none":
             body[self.workload.identity] = self.name
         return msgspec.json.encode(body)

@@ -1,0 +1,76 @@
+"""`tidegate demo`: parse, run, say how it went."""
+
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tidegate.api.errors import TidegateError
+
+if TYPE_CHECKING:  # imported where they are used: `--help` needs none of it
+    from tidegate.cli.demo.rollout import Show
+    from tidegate.cli.demo.screen import Screen
+
+
+@click.command()
+@click.option(
+    "--rate",
+    type=click.FloatRange(2, 1000),
+    default=115.0,
+    show_default=True,
+    help="New sessions a second.",
+)
+@click.option(
+    "--sessions",
+    type=click.IntRange(10),
+    default=1000,
+    show_default=True,
+    help="To be counted in each phase.",
+)
+@click.option("-f", "--filename", "manifests", type=click.Path(path_type=Path, exists=True),
+              help="Other manifests with the same names than examples/node.")  # fmt: skip
+def demo(rate: float, sessions: int, manifests: Path | None) -> None:
+    """Roll traffic from one pool to another and back, on simulated servers, and measure it.
+
+    Needs no cluster, no GPU and no network; everything runs on 127.0.0.1 and is gone
+    afterwards. Exits with 1 if a request failed or a share isn't what its weight says.
+    """
+    from rich.console import Console
+
+    from tidegate.cli.demo.gateway import examples
+    from tidegate.cli.demo.rollout import Show
+    from tidegate.cli.demo.screen import Screen, hints
+
+    show = Show(rate, sessions, time.perf_counter)
+    screen = Screen(Console(), show)
+    try:
+        folder = manifests or examples()
+        _run(folder, show, screen)
+    except TidegateError as error:
+        raise click.ClickException(str(error)) from error
+    except KeyboardInterrupt:
+        click.echo("interrupted; everything is stopped", err=True)
+        sys.exit(130)
+    screen.summary()
+    click.echo(hints(folder))
+    good = not show.failures and all(phase.kept() for phase in show.began)
+    sys.exit(0 if good else 1)
+
+
+def _run(folder: Path, show: "Show", screen: "Screen") -> None:
+    import uvloop
+
+    from tidegate.cli.demo.gateway import running
+    from tidegate.cli.demo.rollout import Rollout
+
+    for number in (signal.SIGTERM, signal.SIGHUP):  # they end it as Ctrl-C does: in good order
+        signal.signal(number, signal.default_int_handler)
+
+    async def play() -> None:
+        await Rollout(gateway, show, screen.phase).run()
+
+    with running(folder) as gateway, screen.live():
+        uvloop.run(play())

@@ -1,0 +1,152 @@
+"""What the demo shows: one table that grows, live on a terminal, plain lines elsewhere."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from tidegate.cli.demo.phases import CANARY, STABLE, TOLERANCE, Phase, across
+from tidegate.cli.demo.rollout import Show
+
+REFRESH_PER_S: Final = 4
+SIGMA: Final = "\N{GREEK SMALL LETTER SIGMA}"
+
+
+class Screen:
+    """Draws a show on a console."""
+
+    def __init__(self, console: Console, show: Show) -> None:
+        self._console = console
+        self._show = show
+
+    @contextmanager
+    def live(self) -> Iterator[None]:
+        """Draw by itself, as long as the context lasts; not where there is no terminal."""
+        if not self._console.is_terminal:
+            yield
+            return
+        with Live(
+            get_renderable=self._frame,
+            console=self._console,
+            refresh_per_second=REFRESH_PER_S,
+            transient=True,
+        ):
+            yield
+
+    def phase(self, phase: Phase) -> None:
+        """Say that a phase began or ended, where the table isn't live."""
+        if self._console.is_terminal:
+            return
+        weights = f"{STABLE} {phase.stable} / {CANARY} {phase.canary}"
+        if not phase.counted:
+            effect = "" if phase.effect_s is None else f", in effect after {_ms(phase.effect_s)} ms"
+            self._console.print(f"{phase.name}: {weights}{effect}")
+        else:
+            self._console.print(
+                f"{phase.name}: {len(phase.counted)} sessions, {phase.share:.1%} to {CANARY} "
+                f"({_deviation(phase)}), {phase.failed} failed"
+            )
+
+    def summary(self) -> None:
+        """Print the whole table and what it comes to."""
+        show = self._show
+        self._console.print(_table(show.began))
+        under_way = across(show.results, show.began)
+        failed = len(show.failures)
+        self._console.print(
+            f"{len(show.results)} requests, {failed} failed. "
+            f"{under_way} were under way when weights changed.",
+            style="bold red" if failed else "bold green",
+        )
+        for phase in show.began:
+            if not phase.kept():
+                self._console.print(
+                    f"{phase.name}: {CANARY} got {phase.share:.1%}, expected "
+                    f"{phase.expected:.0%}: {_deviation(phase)}, more than {TOLERANCE:.0f}{SIGMA}.",
+                    style="bold red",
+                )
+        for one in show.failures[:5]:
+            self._console.print(f"  {one.error} {one.status} {one.detail}", markup=False)
+
+    def _frame(self) -> Group:
+        show = self._show
+        if not show.began:
+            return Group(Text("Starting a gateway and four simulated model servers …"))
+        now = show.began[-1]
+        line = (
+            f"Phase {len(show.began)} of {len(show.phases)}: {STABLE} {now.stable} / {CANARY} "
+            f"{now.canary}.  {show.rate:.0f} requests/s, {show.in_flight} in flight, "
+            f"{len(show.failures)} failed."
+        )
+        return Group(Text(line), _table(show.began))
+
+
+def hints(directory: Path) -> str:
+    """Return what to try next; `directory` holds the example."""
+    step = directory / "step" / "routes-to-llm-90-10.yaml"
+    return f"""
+Try it yourself. In one terminal:
+
+  tidegate up -f {directory}
+
+In another, with the KUBECONFIG line that it prints:
+
+  export KUBECONFIG=$HOME/.tidegate/kubeconfig
+  kubectl get modelservers,inferencepools,httproutes
+  kubectl apply -f {step}
+  kubectl edit httproute routes-to-llm
+
+  curl -i http://127.0.0.1:8080/v1/chat/completions -H 'content-type: application/json' \\
+    -d '{{"model": "example/chat-8b", "messages": [{{"role": "user", "content": "Hello"}}]}}'
+
+  from openai import OpenAI
+  OpenAI(base_url="http://127.0.0.1:8080/v1", api_key="none").chat.completions.create(
+      model="example/chat-8b", messages=[{{"role": "user", "content": "Hello"}}])
+"""
+
+
+def _table(phases: list[Phase]) -> Table:
+    table = Table(title="A rollout by hand: llm → llm-new and back")
+    for name in ("phase", "weights", "sessions", "to llm-new", "off by", "requests", "failed",
+                 "TTFT llm", "TTFT llm-new", "in effect"):  # fmt: skip
+        table.add_column(name, justify="left" if name == "phase" else "right", no_wrap=True)
+    for phase in phases:
+        table.add_row(*_row(phase))
+    table.caption = "TTFT: p50 / p95 in ms. In effect: ms from the patch to the last old routing."
+    return table
+
+
+def _row(phase: Phase) -> tuple[str | Text, ...]:
+    return (
+        phase.name,
+        f"{phase.stable}/{phase.canary}",
+        str(len(phase.counted)),
+        f"{phase.share:.1%}",
+        Text(_deviation(phase), style="green" if phase.kept() else "bold red"),
+        str(len(phase.results)),
+        Text(str(phase.failed), style="bold red" if phase.failed else "green"),
+        _ttft(phase, STABLE),
+        _ttft(phase, CANARY),
+        "" if phase.effect_s is None else _ms(phase.effect_s),
+    )
+
+
+def _deviation(phase: Phase) -> str:
+    deviation = phase.deviation()
+    if phase.expected in {0.0, 1.0}:
+        return "wrong" if deviation else "exact"
+    return f"{deviation:+.1f}{SIGMA}"
+
+
+def _ttft(phase: Phase, pool: str) -> str:
+    seen = phase.ttft(pool)
+    return f"{_ms(seen.p50)} / {_ms(seen.p95)}" if seen.count else "-"
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1000:.0f}"
