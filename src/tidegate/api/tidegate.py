@@ -74,7 +74,10 @@ class ModelServerSpec(Model, frozen=True, kw_only=True):
                 str,
                 Meta(
                     max_length=300,
-                    pattern=r"^(\[[0-9a-fA-F:]+\]|[^\s:/\[\]]+):[0-9]{1,5}$",
+                    pattern=(
+                        r"^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)"
+                        r":[0-9]{1,5}$"
+                    ),
                     extra={"expected": '`host:port` such as "10.0.0.7:8000" or "[::1]:8000"'},
                 ),
             ],
