@@ -7,10 +7,11 @@ with a log entry, and its last good version stays.
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
 from random import Random
-from typing import Any, Final, TypeVar, cast
+from typing import Final, TypeVar, cast
 
 import structlog
 
@@ -119,32 +120,56 @@ class Informer:
 
     async def _follow(self, kind: type[Resource]) -> None:
         """List and watch one kind for ever."""
-        following = _Following(self, kind)
-        pause = FIRST_PAUSE_S
+        version: str | None = None
+        pause, failing = FIRST_PAUSE_S, False
         while True:
+            progressed = False
             try:
-                await following.once()
+                if version is None:
+                    version = await self._list(kind)
+                    progressed, failing = True, False
+                watch = self._store.watch(kind, version, broken=partial(_pass_over, kind))
+                async with aclosing(
+                    cast("AsyncGenerator[Change[Resource], None]", watch)
+                ) as stream:
+                    async for change in stream:
+                        self._accept(kind, change)
+                        version = change.version
+                        progressed, failing = True, False
             except GoneError:
-                following.version = None
+                version = None
             except TidegateError as error:
-                log.info("watch lost", kind=kind.__name__, error=str(error), retry_in=pause)
-            if following.progressed:
-                pause = FIRST_PAUSE_S
+                if progressed or not failing:
+                    log.warning("watch lost, trying again", kind=kind.__name__, error=str(error))
+                failing = True
+            pause = FIRST_PAUSE_S if progressed else min(pause * 2, LONGEST_PAUSE_S)
             await _pause(pause * self._rng.uniform(0.5, 1.0))
-            pause = min(pause * 2, LONGEST_PAUSE_S)
 
-    def listed(self, kind: type[Resource], found: Sequence[Resource], kept: set[Key]) -> None:
-        """Take over a whole list; what is missing in it is gone, but for the `kept`."""
+    async def _list(self, kind: type[Resource]) -> str:
+        """Take over a whole list and return its version; what isn't in it is gone."""
+        broken: set[Key] = set()
+
+        def pass_over(key: Key, error: InvalidError) -> None:
+            broken.add(key)
+            _pass_over(kind, key, error)
+
+        found, version = await self._store.list(kind, broken=pass_over)
         current = {resource.key: resource for resource in found}
-        for key in self.resources[kind].keys() - current.keys() - kept:
-            self.put(kind, key, None)
+        for key in self.resources[kind].keys() - current.keys() - broken:
+            self._put(kind, key, None)
         for key, resource in current.items():
-            self.put(kind, key, resource)
+            self._put(kind, key, resource)
         self._unsynced.discard(kind)
         if not self._unsynced:
             self._synced.set()
+        return version
 
-    def put(self, kind: type[Resource], key: Key, resource: Resource | None) -> None:
+    def _accept(self, kind: type[Resource], change: Change[Resource]) -> None:
+        if change.key is not None:
+            gone = change.type == "DELETED"
+            self._put(kind, change.key, None if gone else change.object)
+
+    def _put(self, kind: type[Resource], key: Key, resource: Resource | None) -> None:
         """Set or remove one object and tell who waits."""
         if not self.resources.put(kind, key, resource):
             return
@@ -153,54 +178,9 @@ class Informer:
         for queue in self._queues:
             queue.put_nowait((kind, key))
 
-    @property
-    def store(self) -> Store:
-        """The store that is followed."""
-        return self._store
 
-
-class _Following:
-    """Where the watch of one kind is."""
-
-    def __init__(self, informer: Informer, kind: type[Resource]) -> None:
-        self.version: str | None = None
-        """Where to go on; None: list first."""
-        self.progressed = False
-        """Whether the last attempt got anything."""
-        self._informer = informer
-        self._kind = kind
-
-    async def once(self) -> None:
-        """List if needed, then follow until the store ends it. Raises what the store does."""
-        self.progressed = False
-        if self.version is None:
-            self.version = await self._list()
-            self.progressed = True
-        changes = self._informer.store.watch(self._kind, self.version, broken=self._broken)
-        async with aclosing(cast("Any", changes)) as stream:
-            async for change in stream:
-                self._accept(change)
-
-    async def _list(self) -> str:
-        kept: set[Key] = set()
-
-        def broken(key: Key, error: InvalidError) -> None:
-            kept.add(key)
-            self._broken(key, error)
-
-        found, version = await self._informer.store.list(self._kind, broken=broken)
-        self._informer.listed(self._kind, found, kept)
-        return version
-
-    def _accept(self, change: Change[Resource]) -> None:
-        self.progressed = True
-        self.version = change.version
-        if change.key is not None:
-            gone = change.type == "DELETED"
-            self._informer.put(self._kind, change.key, None if gone else change.object)
-
-    def _broken(self, key: Key, error: InvalidError) -> None:
-        log.warning("object passed over", kind=self._kind.__name__, key=str(key), error=str(error))
+def _pass_over(kind: type[Resource], key: Key, error: InvalidError) -> None:
+    log.warning("object passed over", kind=kind.__name__, key=str(key), error=str(error))
 
 
 async def _pause(seconds: float) -> None:
