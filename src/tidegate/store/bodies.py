@@ -15,6 +15,7 @@ import yaml
 from starlette.requests import ClientDisconnect, Request
 
 from tidegate.api.errors import BadRequestError
+from tidegate.store.protobuf import PROTOBUF, decode_protobuf
 from tidegate.store.statuses import RequestError
 
 MAX_BODY: Final = 3 * 1024 * 1024
@@ -84,12 +85,18 @@ def decode_object(body: bytes, media: str) -> dict[str, Any]:
 
     Raises:
         BadRequestError: There is none.
-        RequestError: `media` is neither JSON nor YAML (415).
+        RequestError: `media` is none of JSON, YAML and Kubernetes' protobuf (415).
 
     """
-    if media not in (JSON, YAML):
-        raise unsupported(media, (JSON, YAML))
-    found = decode_json(body) if media == JSON else decode_yaml(body)
+    match media:
+        case "application/json":
+            found = decode_json(body)
+        case "application/yaml":
+            found = decode_yaml(body)
+        case "application/vnd.kubernetes.protobuf":
+            found = decode_protobuf(body)
+        case _:
+            raise unsupported(media, (JSON, YAML, PROTOBUF))
     if not isinstance(found, dict):
         raise BadRequestError(f"the body must be an object, found {_sort_of(found)}")
     return found

@@ -57,13 +57,19 @@ def is_true(query: Mapping[str, str], name: str) -> bool:
 def watch_options(query: Mapping[str, str]) -> WatchOptions:
     """Return how the request wants to watch. Raises BadRequestError, InvalidError."""
     options = WatchOptions(
-        version=query.get("resourceVersion", ""),
+        version=_version(query.get("resourceVersion", "")),
         bookmarks=is_true(query, "allowWatchBookmarks"),
         initial_events=is_true(query, "sendInitialEvents"),
         timeout_s=_seconds(query.get("timeoutSeconds", "")),
     )
     _check_match(query)
     return options
+
+
+def _version(text: str) -> str:
+    if text and not (text.isascii() and text.isdigit()):
+        raise BadRequestError(f'resourceVersion: found "{text}", expected one of a list')
+    return text
 
 
 def _check_match(query: Mapping[str, str]) -> None:

@@ -155,6 +155,8 @@ class Verbs:
         body = _decode_patch(await read_body(request), patch_type)
         if patch_type == "apply":
             body = _checked(body, target)
+        elif patch_type == "merge":
+            _check_merge(body, target)
         written = await self._engine.patch(
             target.kind,
             target.key,
@@ -292,6 +294,13 @@ def _decode_patch(body: bytes, patch_type: PatchType) -> Any:
     if patch_type == "merge" and not isinstance(patch, dict):
         raise BadRequestError("a merge patch must be an object")
     return patch
+
+
+def _check_merge(patch: Object, target: Target) -> None:
+    """Refuse a merge patch that would make something else of the object, or unname it."""
+    _checked({"kind": target.kind.kind, "apiVersion": target.api_version, **patch}, target)
+    if not isinstance(patch.get("metadata", {}), dict):
+        raise BadRequestError("the metadata in a merge patch must be an object")
 
 
 async def _wanted_scale(request: Request, options: WriteOptions, scale: Object) -> Any:
