@@ -50,7 +50,7 @@ def test_a_pool_shows_its_selector():
             "parents": [
                 {
                     "parentRef": {"name": "a"},
-                    "conditions": [{"type": "Accepted", "status": "True"}],
+                    "conditions": [accepted],
                 },
                 {"parentRef": {"name": "b"}, "conditions": []},
             ]

@@ -6,13 +6,20 @@ Sources: the CEL validations of Gateway API and of the Inference Extension's CRD
 
 import base64
 import binascii
+import ipaddress
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from tidegate.api.core import ConfigMap, Secret, Service
 from tidegate.api.errors import Described, FieldError
-from tidegate.api.gateway import GatewaySpec, LabelRequirement, Listener, RouteNamespaces
+from tidegate.api.gateway import (
+    GatewaySpec,
+    GatewaySpecAddress,
+    LabelRequirement,
+    Listener,
+    RouteNamespaces,
+)
 from tidegate.api.inference import (
     EndpointPickerRef,
     InferenceModelSpec,
@@ -48,6 +55,17 @@ def check_gateway(spec: GatewaySpec) -> Errors:
             words = "a port, protocol and hostname that no other listener has"
             yield FieldError(f".listeners[{index}]", found, words, "FieldValueDuplicate")
         seen.add(place)
+
+
+def check_address(address: GatewaySpecAddress) -> Errors:
+    """An IP address where the type says so."""
+    if address.type != "IPAddress" or not address.value:
+        return
+    try:
+        ipaddress.ip_address(address.value)
+    except ValueError:
+        words = "an IPv4 or IPv6 address, as type is IPAddress"
+        yield FieldError(".value", address.value, words)
 
 
 _PLAIN: Final = ("HTTP", "TCP", "UDP")
@@ -270,6 +288,7 @@ def _service_ports(service: Service) -> Errors:
 RULES: Final[Mapping[type[Model], Rule]] = {
     **ROUTE_RULES,
     GatewaySpec: check_gateway,
+    GatewaySpecAddress: check_address,
     Listener: check_listener,
     RouteNamespaces: check_route_namespaces,
     LabelRequirement: check_requirement,
