@@ -120,12 +120,10 @@ def test_the_port_of_a_reference_to_a_pool_does_not_matter(port, served):
 MISSING = "endpointPickerRef: {name: missing, port: {number: 9002}%s}"
 
 
-def test_a_pool_whose_picker_is_missing_fails_unless_it_fails_open():
-    closed = rule(pool("a", MISSING % ""), route(ref("a", 1)))
-    assert closed.arms[0].failure.status == 503
-    assert closed.arms[0].failure.reason == "InvalidExtensionRef"
-    opened = rule(pool("a", MISSING % ", failureMode: FailOpen"), route(ref("a", 1)))
-    assert opened.arms[0].failure is None
+def test_a_pool_whose_picker_is_missing_is_served_all_the_same():
+    split = rule(pool("a", MISSING % ""), route(ref("a", 1)))
+    assert split.arms[0].failure is None
+    assert split.arms[0].backend is not None
 
 
 def test_v1_models_can_know_all_pools_of_the_route():

@@ -30,7 +30,7 @@ class Live:
 
     def endpoints(self, backend: Backend) -> tuple[Endpoint, ...]:
         """Return the endpoints that may serve for `backend`, maybe none."""
-        return self.candidates.get(backend.kind + ":" + backend.key, EMPTY)
+        return self.candidates.get(backend.identity, EMPTY)
 
 
 class Registry:
@@ -46,7 +46,7 @@ class Registry:
         self._by_address = {}
         candidates = {}
         for backend in table.backends:
-            candidates[backend.kind + ":" + backend.key] = tuple(
+            candidates[backend.identity] = tuple(
                 self._adopt(address, known) for address in backend.endpoints
             )
         return Live(table, candidates)

@@ -112,7 +112,7 @@ class World:
             return f"the endpoint picker {ref.kind} {key} is not a core Service"
         found = self.snapshot.get(core.Service, key)
         if found is None:
-            return f"the endpoint picker Service {key} is not there"
+            return f"the endpoint picker Service {key} is not there; Tidegate picks by itself"
         if found.spec.type == "ExternalName":
             return f"the endpoint picker Service {key} must not be an ExternalName"
         return None
@@ -162,11 +162,8 @@ class World:
         pool = self.pools.get(key)
         if pool is None:
             return Failure(500, "BackendNotFound", f"InferencePool {key} is not there")
-        problem = self.picker_failure(pool)
-        ref = pool.spec.endpoint_picker_ref
-        if problem is not None and ref is not None and ref.failure_mode == "FailClose":
-            mend = "mend endpointPickerRef, leave it out, or set its failureMode to FailOpen"
-            return Failure(503, "InvalidExtensionRef", f"InferencePool {key}: {problem}; {mend}")
+        # We pick by ourselves, so a picker that isn't there stops nothing: most pools that people
+        # bring name one. The pool's status says that its reference doesn't resolve.
         endpoints = self._servers.endpoints(key.namespace, pool.spec.selector.match_labels)
         h2c = pool.spec.app_protocol == "kubernetes.io/h2c"
         return Backend("InferencePool", *key, tuple(endpoints), endpoints, h2c)

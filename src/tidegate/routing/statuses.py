@@ -146,15 +146,8 @@ def _route_status(route: CompiledRoute, attachments: Sequence[Attachment]) -> St
 
 
 def _unresolved(route: CompiledRoute) -> Problem | None:
-    """Return what keeps the route's references from resolving.
-
-    That a pool's own reference is broken is said in the pool's status.
-    """
-    found = [
-        (where, failure)
-        for where, failure in route.problems.unresolved
-        if failure.reason != "InvalidExtensionRef"
-    ]
+    """Return what keeps the route's references from resolving."""
+    found = route.problems.unresolved
     if not found:
         return None
     message = "; ".join(f"{where}: {failure.message}" for where, failure in found)
