@@ -10,7 +10,7 @@ reconciled is reconciled once more; a failure is tried again, later and later.
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import structlog
 
@@ -40,11 +40,20 @@ def back_off(
 
 async def pause(seconds: float, wake: asyncio.Event) -> bool:
     """Wait until `wake` is set, at most `seconds`; return whether it was set."""
+    # Not asyncio.wait_for: before Python 3.12 it may swallow a cancellation.
     try:
-        await asyncio.wait_for(wake.wait(), seconds)
+        async with asyncio.timeout(seconds):
+            await wake.wait()
     except TimeoutError:
         return False
     return True
+
+
+async def put_away(*tasks: asyncio.Future[Any]) -> None:
+    """Cancel tasks and wait until they are over, whatever comes of them."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class Loop(Generic[K]):
