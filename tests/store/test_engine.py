@@ -24,10 +24,11 @@ from tidegate.api.errors import (
     InvalidError,
     NotFoundError,
     StrictDecodingError,
+    TidegateError,
     UnavailableError,
     UnsupportedError,
 )
-from tidegate.api.gateway import HTTPRoute
+from tidegate.api.gateway import Gateway, HTTPRoute
 from tidegate.api.meta import Key
 from tidegate.api.scheme import by_model
 from tidegate.api.tidegate import ModelServer
@@ -414,6 +415,122 @@ async def test_a_namespace_goes_with_what_is_in_it_once_nobody_holds_it(engine):
     await engine.patch(ROUTES, Key("n", "r"), patch, patch_type="merge", manager="ann")
     with pytest.raises(NotFoundError):
         await engine.read(NAMESPACES, Key("", "n"))
+
+
+# Garbage
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+PLACES = [
+    (),
+    ("apiVersion",),
+    ("kind",),
+    ("metadata",),
+    ("metadata", "name"),
+    ("metadata", "namespace"),
+    ("metadata", "generateName"),
+    ("metadata", "uid"),
+    ("metadata", "resourceVersion"),
+    ("metadata", "generation"),
+    ("metadata", "labels"),
+    ("metadata", "annotations"),
+    ("metadata", "finalizers"),
+    ("metadata", "ownerReferences"),
+    ("metadata", "managedFields"),
+    ("metadata", "deletionTimestamp"),
+    ("spec",),
+    ("spec", "listeners"),
+    ("spec", "rules"),
+    ("spec", "addresses"),
+    ("status",),
+    ("status", "conditions"),
+    ("status", "listeners"),
+]
+
+
+def put_at(obj, path, value):
+    if not path:
+        return value
+    below = obj.get(path[0]) if isinstance(obj, dict) else None
+    return {**(obj if isinstance(obj, dict) else {}), path[0]: put_at(below, path[1:], value)}
+
+
+GATEWAY = {
+    "apiVersion": "gateway.networking.k8s.io/v1",
+    "kind": "Gateway",
+    "metadata": {"name": "r", "namespace": "default"},
+    "spec": {
+        "gatewayClassName": "c",
+        "listeners": [{"name": "a", "port": 80, "protocol": "HTTP"}],
+    },
+}
+SAMPLES = [
+    (by_model(Gateway), GATEWAY),
+    (ROUTES, route()),
+    (SERVERS, server()),
+    (MAPS, config("r")),
+    (NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "r"}}),
+]
+
+
+@given(
+    sample=st.sampled_from(SAMPLES),
+    places=st.lists(st.tuples(st.sampled_from(PLACES), json_values), min_size=1, max_size=2),
+    exists=st.booleans(),
+    subresource=st.sampled_from(["", "status"]),
+)
+@settings(max_examples=150, deadline=None)
+def test_garbage_is_refused_or_stored_soundly(sample, places, exists, subresource):
+    asyncio.run(write_garbage(*sample, places, exists, subresource))
+
+
+async def write_garbage(kind, obj, places, exists, subresource):
+    engine = Engine.open(":memory:", now=Clock())
+    key = Key("default" if kind.namespaced else "", "r")
+    if exists:
+        await engine.create(kind, obj, manager="ann")
+    garbage = obj
+    for path, value in places:
+        garbage = put_at(garbage, path, value)
+    operations = [
+        {"op": "add", "path": "".join(f"/{name}" for name in path), "value": value}
+        for path, value in places
+    ]
+    part = {"manager": "bob", "subresource": subresource}
+    attempts = [
+        lambda: engine.patch(kind, key, garbage, patch_type="apply", force=True, **part),
+        lambda: engine.patch(kind, key, garbage, patch_type="merge", **part),
+        lambda: engine.patch(kind, key, operations, patch_type="json", **part),
+    ]
+    if isinstance(garbage, dict):
+        attempts.append(lambda: engine.create(kind, garbage, manager="bob"))
+        attempts.append(lambda: engine.replace(kind, key, garbage, **part))
+    for attempt in attempts:
+        try:
+            written = await attempt()
+        except TidegateError:
+            continue
+        metadata = written.object["metadata"]
+        stored = Key(metadata.get("namespace", ""), metadata["name"])
+        again = await engine.patch(kind, stored, {}, patch_type="merge", manager="x")
+        assert again.object == written.object
+        await engine.list(kind.model)
+    engine.close()
+
+
+@pytest.mark.parametrize("patch_type", ["merge", "apply"])
+async def test_what_is_nested_too_deeply_is_refused(engine, patch_type):
+    await engine.create(MAPS, config("m"), manager="ann")
+    deep = {}
+    for _ in range(5000):
+        deep = {"a": deep}
+    with pytest.raises(InvalidError, match="nesting"):
+        await engine.patch(MAPS, Key("default", "m"), deep, patch_type=patch_type, manager="ann")
 
 
 # The log

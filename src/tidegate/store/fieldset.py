@@ -77,9 +77,12 @@ def _canonical(element: str) -> str:
     if sort not in ("k", "v"):
         raise _not_fields("metadata.managedFields", element)
     try:
-        return _spell(sort, json.loads(rest))
+        value = json.loads(rest)
     except ValueError as error:
         raise _not_fields("metadata.managedFields", element) from error
+    if sort == "k" and not (isinstance(value, dict) and value):
+        raise _not_fields("metadata.managedFields", element)
+    return _spell(sort, value)
 
 
 def _not_fields(path: str, found: object) -> InvalidError:

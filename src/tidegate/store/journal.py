@@ -163,7 +163,7 @@ class Journal:
             return None
         try:
             self._write(entries)
-        except sqlite3.Error as error:
+        except Exception as error:  # noqa: BLE001  # whoever waits must hear of it
             if self._is_written(entries[-1].version):
                 return None
             return UnavailableError(

@@ -9,6 +9,7 @@ them by changing what was handed out.
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import Any, Final
 
@@ -150,7 +151,9 @@ class Ledger:
         kept = loop.create_future()
 
         def done(commit: Commit, error: UnavailableError | None) -> None:
-            loop.call_soon_threadsafe(self._finish, commit, error, kept)
+            # A loop that was closed has nobody left who waits.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._finish, commit, error, kept)
 
         self._journal.submit(Commit(self._epoch, entries, done))
         await kept

@@ -128,7 +128,8 @@ def _parse_entry(entry: Any, path: str) -> tuple[Owner, Owned]:
         raise InvalidError([FieldError(f"{path}.fieldsType", entry["fieldsType"], "FieldsV1")])
     owner = Owner(str(entry.get("manager", "")), operation, str(entry.get("subresource", "")))
     fields = fieldset.parse(entry.get("fieldsV1") or {})
-    return owner, Owned(fields, str(entry.get("time", "")), str(entry.get("apiVersion", "")))
+    time, api_version = (str(entry.get(name) or "") for name in ("time", "apiVersion"))
+    return owner, Owned(fields, time, api_version)
 
 
 def render(owners: Owners) -> list[Object]:
@@ -147,8 +148,9 @@ def _render_entry(owner: Owner, owned: Owned) -> Object:
         "time": owned.time,
         "fieldsType": "FieldsV1",
         "fieldsV1": fieldset.render(owned.fields),
+        "subresource": owner.subresource,
     }
-    return {**entry, "subresource": owner.subresource} if owner.subresource else entry
+    return {name: value for name, value in entry.items() if value != ""}
 
 
 def owned_part(obj: Mapping[str, Any]) -> Object:

@@ -8,8 +8,8 @@ All methods are for one event loop. Objects that are handed out belong to the ca
 
 import secrets
 import uuid
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -159,8 +159,9 @@ class Engine:
             InvalidError: It isn't valid.
 
         """
-        obj = writes.named(_placed(kind, obj), lambda: secrets.token_hex(3)[:5])
-        outcome = writes.create(obj, self._write(kind, manager, strict=strict), _uid())
+        with _not_too_deep():
+            obj = writes.named(_placed(kind, obj), lambda: secrets.token_hex(3)[:5])
+            outcome = writes.create(obj, self._write(kind, manager, strict=strict), _uid())
         key = key_of(outcome.object)
         self._admit_namespace(kind, key)
         if self._ledger.has(kind.resource, key):
@@ -200,7 +201,9 @@ class Engine:
         old = self._newest(kind, key)
         write = self._write(kind, manager, subresource, strict)
         _require_version(kind, obj)
-        return await self._store(kind, old, writes.replace(old, obj, write), dry_run=dry_run)
+        with _not_too_deep():
+            outcome = writes.replace(old, obj, write)
+        return await self._store(kind, old, outcome, dry_run=dry_run)
 
     async def patch(
         self,
@@ -240,10 +243,12 @@ class Engine:
             return await self._apply(kind, key, body, write, force=force, dry_run=dry_run)
         old = self._newest(kind, key)
         change = patches.merge if patch_type == "merge" else patches.apply_json
-        new = change(old, body)
-        if not isinstance(new, dict):
-            raise BadRequestError("the patch does not leave an object")
-        return await self._store(kind, old, writes.replace(old, new, write), dry_run=dry_run)
+        with _not_too_deep():
+            new = change(old, body)
+            if not isinstance(new, dict):
+                raise BadRequestError("the patch does not leave an object")
+            outcome = writes.replace(old, new, write)
+        return await self._store(kind, old, outcome, dry_run=dry_run)
 
     async def _apply(
         self, kind: Kind, key: Key, config: Any, write: Write, *, force: bool, dry_run: bool
@@ -255,7 +260,8 @@ class Engine:
             if write.subresource:
                 raise _not_found(kind, key)
             self._admit_namespace(kind, key)
-        outcome = writes.apply(old, config, write, key=key, uid=_uid(), force=force)
+        with _not_too_deep():
+            outcome = writes.apply(old, config, write, key=key, uid=_uid(), force=force)
         return await self._store(kind, old, outcome, dry_run=dry_run)
 
     async def remove(
@@ -414,6 +420,15 @@ class Engine:
     async def delete(self, kind: type[R], key: Key) -> None:
         """Delete one object; see `Store.delete`."""
         await self.remove(by_model(kind), key)
+
+
+@contextmanager
+def _not_too_deep() -> Iterator[None]:
+    """Refuse what is nested deeper than can be walked."""
+    try:
+        yield
+    except RecursionError as error:
+        raise InvalidError([FieldError("", "deeper nesting", "a flatter object")]) from error
 
 
 def _uid() -> str:

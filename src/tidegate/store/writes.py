@@ -127,11 +127,12 @@ def _without_status(obj: Object, kind: Kind) -> Object:
 
 def _as_namespace(obj: Object, kind: Kind) -> Object:
     """Return a Namespace with the label that names it; other kinds as they are."""
-    if str(kind) != "Namespace":
-        return obj
     metadata = obj["metadata"]
-    labels = {**(metadata.get("labels") or {}), NAMESPACE_LABEL: metadata["name"]}
-    return {**obj, "metadata": {**metadata, "labels": labels}}
+    labels = metadata.get("labels") or {}
+    if str(kind) != "Namespace" or not isinstance(labels, dict) or "name" not in metadata:
+        return obj  # what is wrong here is for admission to say
+    named = {**labels, NAMESPACE_LABEL: metadata["name"]}
+    return {**obj, "metadata": {**metadata, "labels": named}}
 
 
 def replace(old: Object, obj: Object, write: Write) -> Outcome:
