@@ -15,7 +15,7 @@ from typing import Final, TypeVar, cast
 
 import structlog
 
-from tidegate.api.errors import GoneError, InvalidError, TidegateError
+from tidegate.api.errors import GoneError, InvalidError, TidegateError, UnavailableError
 from tidegate.api.meta import Key, Resource
 from tidegate.store.interface import Change, Store
 
@@ -83,6 +83,7 @@ class Informer:
         self._unsynced = set(kinds)
         self._synced = asyncio.Event()
         self._changed = asyncio.Event()
+        self._lost: dict[type[Resource], str] = {}
         self._queues: list[asyncio.Queue[tuple[type[Resource], Key]]] = []
         if not kinds:
             self._synced.set()
@@ -121,13 +122,13 @@ class Informer:
     async def _follow(self, kind: type[Resource]) -> None:
         """List and watch one kind for ever."""
         version: str | None = None
-        pause, failing = FIRST_PAUSE_S, False
+        pause = FIRST_PAUSE_S
         while True:
             progressed = False
             try:
                 if version is None:
                     version = await self._list(kind)
-                    progressed, failing = True, False
+                    progressed = True
                 watch = self._store.watch(kind, version, broken=partial(_pass_over, kind))
                 async with aclosing(
                     cast("AsyncGenerator[Change[Resource], None]", watch)
@@ -135,15 +136,25 @@ class Informer:
                     async for change in stream:
                         self._accept(kind, change)
                         version = change.version
-                        progressed, failing = True, False
+                        progressed = True
+                        self._found(kind)
             except GoneError:
                 version = None
             except TidegateError as error:
-                if progressed or not failing:
-                    log.warning("watch lost, trying again", kind=kind.__name__, error=str(error))
-                failing = True
+                self._lose(kind, error)
             pause = FIRST_PAUSE_S if progressed else min(pause * 2, LONGEST_PAUSE_S)
             await _pause(pause * self._rng.uniform(0.5, 1.0))
+
+    def _lose(self, kind: type[Resource], error: TidegateError) -> None:
+        """Log a failure, but one that all kinds meet, or that lasts, only once."""
+        text = str(error) if isinstance(error, UnavailableError) else f"{kind.__name__}: {error}"
+        if text not in self._lost.values():
+            log.warning("store lost, trying again", kind=kind.__name__, error=str(error))
+        self._lost[kind] = text
+
+    def _found(self, kind: type[Resource]) -> None:
+        if self._lost.pop(kind, None) and not self._lost:
+            log.info("store found again")
 
     async def _list(self, kind: type[Resource]) -> str:
         """Take over a whole list and return its version; what isn't in it is gone."""
@@ -159,6 +170,7 @@ class Informer:
             self._put(kind, key, None)
         for key, resource in current.items():
             self._put(kind, key, resource)
+        self._found(kind)
         self._unsynced.discard(kind)
         if not self._unsynced:
             self._synced.set()
