@@ -70,7 +70,7 @@ def _run(folder: Path, show: "Show", screen: "Screen") -> None:
         signal.signal(number, signal.default_int_handler)
 
     async def play() -> None:
-        await Rollout(gateway, show, screen.phase).run()
+        await Rollout(gateway, show, screen).run()
 
     with running(folder) as gateway, screen.live():
         uvloop.run(play())

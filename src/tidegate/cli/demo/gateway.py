@@ -20,6 +20,7 @@ import psutil
 import tidegate
 from tidegate.api.errors import TidegateError
 
+UP: Final = (sys.executable, "-m", "tidegate", "up")
 STOP_S: Final = 15.0
 LOG_LINES: Final = 30
 
@@ -91,8 +92,7 @@ def _start(directory: Path, manifests: Path, log: int) -> Gateway:
         "--api-port": api_port,
         "-f": manifests,
     }
-    command = [sys.executable, "-m", "tidegate", "up"]
-    command += [str(word) for option in options.items() for word in option]
+    command = [*UP, *(str(word) for option in options.items() for word in option)]
     # A session of its own: Ctrl-C is for the demo, which then stops it in good order.
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True

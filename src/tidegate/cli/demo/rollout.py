@@ -1,11 +1,11 @@
 """The rollout itself: load that never pauses, weights that move, phases that are measured."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from tidegate.api.errors import NotFoundError, UnavailableError
 from tidegate.api.gateway import HTTPRoute
@@ -65,20 +65,30 @@ class Show:
         file(result, self.began)
 
 
+class Audience(Protocol):
+    """Who is told what happens."""
+
+    def began(self, phase: Phase) -> None:
+        """A phase began, and its weights are in effect."""
+
+    def ended(self, phase: Phase) -> None:
+        """A phase has all its sessions."""
+
+
 class Rollout:
     """Drives the demo against a running gateway.
 
     Args:
         gateway: Where requests go and whose API is written to.
         show: What is seen of it.
-        report: Called when a phase begins and when it ends.
+        audience: Told when a phase begins and ends.
 
     """
 
-    def __init__(self, gateway: Gateway, show: Show, report: Callable[[Phase], None]) -> None:
+    def __init__(self, gateway: Gateway, show: Show, audience: Audience) -> None:
         self._gateway = gateway
         self._show = show
-        self._report = report
+        self._audience = audience
         self._prober = Prober(self._client(), show.clock)
         self._loops = [
             self._loop(CHAT, show.rate - STORIES_PER_S, 1),
@@ -139,12 +149,12 @@ class Rollout:
             show.began.append(phase)
         else:
             await self._change(phase, store)
-        self._report(phase)
+        self._audience.began(phase)
         while len(phase.counted) < show.sessions:
             self._gateway.check()
             show.in_flight = sum(loop.in_flight for loop in self._loops)
             await _pause(0.05)
-        self._report(phase)
+        self._audience.ended(phase)
 
     async def _change(self, phase: Phase, store: HttpStore) -> None:
         """Move the weights and wait until that is seen."""

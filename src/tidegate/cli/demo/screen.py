@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from rich import box
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
@@ -14,6 +15,7 @@ from tidegate.cli.demo.phases import CANARY, STABLE, TOLERANCE, Phase, across
 from tidegate.cli.demo.rollout import Show
 
 REFRESH_PER_S: Final = 4
+STARTING: Final = "Starting a gateway and four simulated model servers ..."
 SIGMA: Final = "\N{GREEK SMALL LETTER SIGMA}"
 
 
@@ -28,6 +30,7 @@ class Screen:
     def live(self) -> Iterator[None]:
         """Draw by itself, as long as the context lasts; not where there is no terminal."""
         if not self._console.is_terminal:
+            self._console.print(STARTING)
             yield
             return
         with Live(
@@ -38,15 +41,17 @@ class Screen:
         ):
             yield
 
-    def phase(self, phase: Phase) -> None:
-        """Say that a phase began or ended, where the table isn't live."""
-        if self._console.is_terminal:
-            return
-        weights = f"{STABLE} {phase.stable} / {CANARY} {phase.canary}"
-        if not phase.counted:
-            effect = "" if phase.effect_s is None else f", in effect after {_ms(phase.effect_s)} ms"
+    def began(self, phase: Phase) -> None:
+        """Say that a phase began, where the table isn't live."""
+        if not self._console.is_terminal:
+            moved = phase.effect_s is not None
+            effect = f", in effect after {_ms(phase.effect_s or 0.0)} ms" if moved else ""
+            weights = f"{STABLE} {phase.stable} / {CANARY} {phase.canary}"
             self._console.print(f"{phase.name}: {weights}{effect}")
-        else:
+
+    def ended(self, phase: Phase) -> None:
+        """Say how a phase went, where the table isn't live."""
+        if not self._console.is_terminal:
             self._console.print(
                 f"{phase.name}: {len(phase.counted)} sessions, {phase.share:.1%} to {CANARY} "
                 f"({_deviation(phase)}), {phase.failed} failed"
@@ -76,7 +81,7 @@ class Screen:
     def _frame(self) -> Group:
         show = self._show
         if not show.began:
-            return Group(Text("Starting a gateway and four simulated model servers …"))
+            return Group(Text(STARTING))
         now = show.began[-1]
         line = (
             f"Phase {len(show.began)} of {len(show.phases)}: {STABLE} {now.stable} / {CANARY} "
@@ -110,14 +115,24 @@ In another, with the KUBECONFIG line that it prints:
 """
 
 
+COLUMNS: Final = (
+    "phase", "weights", "sessions", "share", "off by", "requests", "failed", "TTFT\nllm",
+    "TTFT\nllm-new", "effect",
+)  # fmt: skip
+"""They fit into 80 characters, as wide as the output is where nobody says."""
+
+
 def _table(phases: list[Phase]) -> Table:
-    table = Table(title="A rollout by hand: llm → llm-new and back")
-    for name in ("phase", "weights", "sessions", "to llm-new", "off by", "requests", "failed",
-                 "TTFT llm", "TTFT llm-new", "in effect"):  # fmt: skip
+    table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
+    for name in COLUMNS:
         table.add_column(name, justify="left" if name == "phase" else "right", no_wrap=True)
     for phase in phases:
         table.add_row(*_row(phase))
-    table.caption = "TTFT: p50 / p95 in ms. In effect: ms from the patch to the last old routing."
+    table.caption = (
+        f"share: sessions that went to {CANARY}.  TTFT: p50/p95 in ms.\n"
+        "effect: ms from the patch until nothing was routed by the old weights."
+    )
+    table.caption_justify = "left"
     return table
 
 
@@ -145,7 +160,7 @@ def _deviation(phase: Phase) -> str:
 
 def _ttft(phase: Phase, pool: str) -> str:
     seen = phase.ttft(pool)
-    return f"{_ms(seen.p50)} / {_ms(seen.p95)}" if seen.count else "-"
+    return f"{_ms(seen.p50)}/{_ms(seen.p95)}" if seen.count else "-"
 
 
 def _ms(seconds: float) -> str:
