@@ -369,13 +369,17 @@ class Exchange:
 
     def _frame(self, status: int, length: int | None, request: Incoming) -> None:
         out = self._out
+        bodiless = request.method == "HEAD" or status in {204, 304}
         if length is not None:
-            if length or status not in {204, 304}:
+            # 204 must not have it (RFC 9110 section 8.6); for HEAD and 304 it tells of a GET.
+            if status != 204:
                 out.append(b"content-length: %d\r\n" % length)
+        elif bodiless:
+            pass
         elif request.http10:
             self._keep_alive = False
         else:
-            self._chunked = request.method != "HEAD"
+            self._chunked = True
             out.append(b"transfer-encoding: chunked\r\n")
         if self._plane.draining:
             self._keep_alive = False

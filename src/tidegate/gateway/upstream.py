@@ -218,8 +218,7 @@ class Upstream(asyncio.Protocol):
         self._whole = self._head_only
         receiver = self.receiver
         if receiver is not None:
-            length = 0 if bodiless and self._length is None else self._length
-            receiver.upstream_head(status, self._headers, length)
+            receiver.upstream_head(status, self._headers, self._length)
 
     def on_body(self, data: bytes) -> None:
         """Pass a piece on."""
