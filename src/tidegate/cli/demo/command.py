@@ -56,8 +56,7 @@ def demo(rate: float, sessions: int, manifests: Path | None) -> None:
         sys.exit(130)
     screen.summary()
     click.echo(hints(folder))
-    good = not show.failures and all(phase.kept() for phase in show.began)
-    sys.exit(0 if good else 1)
+    sys.exit(0 if show.good else 1)
 
 
 def _run(folder: Path, show: "Show", screen: "Screen") -> None:

@@ -13,11 +13,13 @@ from itertools import cycle
 from typing import Final
 
 from tidegate.api.errors import TidegateError
-from tidegate.load.client import Client, Clock
+from tidegate.load.client import Client, Clock, Target
 from tidegate.load.result import Result
 
 SESSIONS: Final = 100
 """So many that a tenth of the traffic surely moves some of them."""
+CONNECTIONS: Final = 7
+TIMEOUT_S: Final = 10.0
 EVERY_S: Final = 0.0025
 QUIET_S: Final = 0.2
 """It is over when for so long no session went elsewhere than before."""
@@ -42,11 +44,13 @@ class Seen:
 class Prober:
     """Asks where sessions go."""
 
-    def __init__(self, client: Client, clock: Clock) -> None:
+    def __init__(self, target: Target, clock: Clock) -> None:
         self.failures: list[Result] = []
-        self._client = client
+        # A gateway has several workers, a connection stays with one of them: use some in turn,
+        # and a number that has no factor in common with that of the sessions.
+        self._clients = [Client(target, clock, TIMEOUT_S) for _ in range(CONNECTIONS)]
+        self._turns = cycle(self._clients)
         self._clock = clock
-        target = client.target
         self._heads = [
             target.head("/version", b"x-session-id: probe-%d\r\n" % number, "GET")
             for number in range(SESSIONS)
@@ -55,14 +59,15 @@ class Prober:
     async def ask(self, session: int) -> Seen:
         """Return where one session goes now."""
         result = Result(session, 0, 0.0)
-        await self._client.send(result, self._heads[session], b"")
+        await next(self._turns).send(result, self._heads[session], b"")
         if result.failed:
             self.failures.append(result)
         return Seen(session, result.started_at, result.pool.rpartition("/")[2])
 
     def close(self) -> None:
         """Close the connections."""
-        self._client.close()
+        for client in self._clients:
+            client.close()
 
     async def places(self) -> dict[int, str]:
         """Return where every session goes now."""

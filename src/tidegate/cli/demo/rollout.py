@@ -59,6 +59,12 @@ class Show:
         """Requests that failed, probes too."""
         return [one for one in self.results if one.failed] + self.probe_failures
 
+    @property
+    def good(self) -> bool:
+        """Whether nothing failed and every phase was played and kept its share."""
+        played = len(self.began) == len(self.phases)
+        return played and not self.failures and all(phase.kept() for phase in self.began)
+
     def take(self, result: Result) -> None:
         """File a result under its phase."""
         result.pool = result.pool.rpartition("/")[2]
@@ -89,7 +95,7 @@ class Rollout:
         self._gateway = gateway
         self._show = show
         self._audience = audience
-        self._prober = Prober(self._client(), show.clock)
+        self._prober = Prober(parse_target(gateway.url), show.clock)
         self._loops = [
             self._loop(CHAT, show.rate - STORIES_PER_S, 1),
             self._loop(STORY, STORIES_PER_S, 2),
