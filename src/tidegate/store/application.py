@@ -86,6 +86,7 @@ def _about_itself() -> list[tuple[str, Handler]]:
         ("/api/{version}", _get(_resource_list)),
         ("/apis/{group}", _get(lambda request: _found(_group(request)))),
         ("/apis/{group}/{version}", _get(_resource_list)),
+        ("/openapi/v2", _get(_openapi_v2)),
         ("/openapi/v3", _get(lambda _: _json(openapi.index()))),
         ("/openapi/v3/{path:path}", _get(_openapi)),
     ]
@@ -130,6 +131,12 @@ def _found(content: Any) -> Response:
     if content is None:
         raise not_found()
     return _json(content)
+
+
+def _openapi_v2(request: Request) -> Response:
+    if "protobuf" not in request.headers.get("accept", ""):
+        raise not_found()
+    return Response(openapi.V2, media_type=openapi.V2_MEDIA)
 
 
 def _openapi(request: Request) -> Response:

@@ -13,21 +13,11 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from tidegate.api.errors import BadRequestError, FieldError, InvalidError
+from tidegate.api.errors import ConflictError
 from tidegate.store import patches
-from tidegate.store.bodies import (
-    YAML,
-    decode_json,
-    decode_object,
-    decode_yaml,
-    media_type,
-    read_body,
-    text_of,
-    unsupported,
-)
+from tidegate.store.bodies import decode_object, media_type, read_body, text_of
 from tidegate.store.parameters import (
     WriteOptions,
-    is_dry,
     is_true,
     selector_of,
     watch_options,
@@ -36,20 +26,16 @@ from tidegate.store.parameters import (
 from tidegate.store.representation import Representation, in_version, negotiate
 from tidegate.store.scale import scale_of, scaling_patch
 from tidegate.store.selectors import Selector
-from tidegate.store.sqlite import Engine, PatchType, Written
+from tidegate.store.sent import Object, addressed, read_deletion, read_object, read_patch
+from tidegate.store.sqlite import Engine, Written
 from tidegate.store.statuses import Subject, not_allowed, success
+from tidegate.store.strategic import merge_strategic
 from tidegate.store.streams import StreamResponse
 from tidegate.store.targets import Target
 from tidegate.store.watching import Watch
 
-Object = dict[str, Any]
-
-PATCH_TYPES: Final[dict[str, PatchType]] = {
-    "application/json-patch+json": "json",
-    "application/merge-patch+json": "merge",
-    "application/apply-patch+yaml": "apply",
-}
-"""Strategic merge patches are for built-in kinds; those of custom resources have none."""
+RETRIES: Final = 10
+"""How often a patch is worked out again because somebody else was faster."""
 
 
 class Verbs:
@@ -122,13 +108,9 @@ class Verbs:
 
     async def _create(self, request: Request, target: Target) -> Response:
         options = write_options(request)
-        sent = decode_object(await read_body(request), media_type(request))
-        name = text_of(sent, "metadata", "name")
-        request.state.subject = Subject(target.kind, target.version, name)
-        obj = _addressed(_checked(sent, target), target)
         written = await self._engine.create(
             target.kind,
-            obj,
+            addressed(await read_object(request, target), target),
             manager=options.manager,
             dry_run=options.dry_run,
             strict=options.strict,
@@ -137,31 +119,31 @@ class Verbs:
 
     async def _replace(self, request: Request, target: Target) -> Response:
         options = write_options(request)
-        sent = decode_object(await read_body(request), media_type(request))
-        written = await self._engine.replace(
+        obj = await read_object(request, target)
+        return self._written(request, target, await self._put(target, obj, options))
+
+    async def _put(self, target: Target, obj: Object, options: WriteOptions) -> Written:
+        return await self._engine.replace(
             target.kind,
             target.key,
-            _checked(sent, target),
+            obj,
             manager=options.manager,
             subresource=_part(target),
             dry_run=options.dry_run,
             strict=options.strict,
         )
-        return self._written(request, target, written)
 
     async def _patch(self, request: Request, target: Target) -> Response:
         options = write_options(request)
-        patch_type = _patch_type(request, options)
-        body = _decode_patch(await read_body(request), patch_type)
-        if patch_type == "apply":
-            body = _checked(body, target)
-        elif patch_type == "merge":
-            _check_merge(body, target)
+        patch = await read_patch(request, target, options)
+        if patch.type == "strategic":
+            written = await self._merge_strategically(target, patch.body, options)
+            return self._written(request, target, written)
         written = await self._engine.patch(
             target.kind,
             target.key,
-            body,
-            patch_type=patch_type,
+            patch.body,
+            patch_type=patch.type,
             manager=options.manager,
             force=bool(options.force),
             subresource=_part(target),
@@ -169,6 +151,20 @@ class Verbs:
             strict=options.strict,
         )
         return self._written(request, target, written)
+
+    async def _merge_strategically(
+        self, target: Target, patch: Object, options: WriteOptions
+    ) -> Written:
+        """Merge into what is there and put that; begin again if somebody else was faster."""
+        retries = 0 if text_of(patch, "metadata", "resourceVersion") else RETRIES
+        while True:
+            old = await self._engine.read(target.kind, target.key)
+            try:
+                return await self._put(target, merge_strategic(old, patch), options)
+            except ConflictError:
+                if not retries:
+                    raise
+                retries -= 1
 
     def _written(self, request: Request, target: Target, written: Written) -> Response:
         shown = _form(request, target).one(written.object, self._now())
@@ -183,7 +179,7 @@ class Verbs:
         if request.method == "GET":
             return _json(scale_of(obj, scale))
         options = write_options(request)
-        wanted = await _wanted_scale(request, options, scale_of(obj, scale))
+        wanted = await _wanted_scale(request, target, options, scale_of(obj, scale))
         written = await self._engine.patch(
             kind,
             target.key,
@@ -198,13 +194,13 @@ class Verbs:
     # Deletions
 
     async def _delete(self, request: Request, target: Target) -> Response:
-        options = await _delete_options(request)
+        deletion = await read_deletion(request)
         gone = await self._engine.remove(
             target.kind,
             target.key,
-            precondition_uid=text_of(options, "preconditions", "uid") or None,
-            precondition_version=text_of(options, "preconditions", "resourceVersion") or None,
-            dry_run=_is_dry_deletion(request, options),
+            precondition_uid=deletion.uid,
+            precondition_version=deletion.version,
+            dry_run=deletion.dry_run,
         )
         if gone["metadata"].get("deletionTimestamp"):
             return _json(in_version(gone, target.kind, target.version))
@@ -212,7 +208,7 @@ class Verbs:
         return _json(success({**subject.details(), "uid": gone["metadata"]["uid"]}))
 
     async def _delete_collection(self, request: Request, target: Target) -> Response:
-        dry_run = _is_dry_deletion(request, await _delete_options(request))
+        dry_run = (await read_deletion(request)).dry_run
         objects, version = await self._select(target, selector_of(request))
         for obj in objects:
             key = target.key._replace(name=obj["metadata"]["name"])
@@ -231,107 +227,18 @@ def _part(target: Target) -> Any:
     return target.subresource
 
 
-def _checked(obj: Object, target: Target) -> Object:
-    """Return `obj` if it is of the kind and version that the URL names.
-
-    Raises:
-        BadRequestError: It isn't.
-
-    """
-    if not text_of(obj, "kind"):
-        raise BadRequestError("Object 'Kind' is missing in the body")
-    if text_of(obj, "kind") != target.kind.kind:
-        raise BadRequestError(
-            f"the kind in the data ({obj['kind']}) does not match"
-            f" the expected kind ({target.kind.kind})"
-        )
-    if text_of(obj, "apiVersion") != target.api_version:
-        raise BadRequestError(
-            f"the API version in the data ({text_of(obj, 'apiVersion')}) does not match"
-            f" the expected API version ({target.api_version})"
-        )
-    return obj
-
-
-def _addressed(obj: Object, target: Target) -> Object:
-    """Return `obj` in the namespace of the URL."""
-    metadata = obj.get("metadata")
-    if not isinstance(metadata, dict):
-        expected = "an object with name or generateName"
-        raise InvalidError([FieldError("metadata", metadata, expected, "FieldValueRequired")])
-    named = text_of(obj, "metadata", "namespace")
-    if named not in ("", target.namespace):
-        raise BadRequestError(
-            "the namespace of the provided object does not match"
-            f" the namespace sent on the request: found {named}, expected {target.namespace}"
-        )
-    rest = {name: value for name, value in metadata.items() if name != "namespace"}
-    place = {"namespace": target.namespace} if target.namespace else {}
-    return {**obj, "metadata": {**rest, **place}}
-
-
-def _patch_type(request: Request, options: WriteOptions) -> PatchType:
-    media = media_type(request)
-    if media not in PATCH_TYPES:
-        raise unsupported(media, tuple(PATCH_TYPES))
-    patch_type = PATCH_TYPES[media]
-    if patch_type == "apply":
-        if not request.query_params.get("fieldManager"):
-            raise InvalidError(
-                [FieldError("fieldManager", None, "a name for an apply", "FieldValueRequired")]
-            )
-    elif options.force:
-        raise InvalidError(
-            [FieldError("force", True, "nothing but for an apply", "FieldValueForbidden")]
-        )
-    return patch_type
-
-
-def _decode_patch(body: bytes, patch_type: PatchType) -> Any:
-    if patch_type == "apply":
-        return decode_object(body, YAML)
-    patch = decode_json(body)
-    if patch_type == "merge" and not isinstance(patch, dict):
-        raise BadRequestError("a merge patch must be an object")
-    return patch
-
-
-def _check_merge(patch: Object, target: Target) -> None:
-    """Refuse a merge patch that would make something else of the object, or unname it."""
-    _checked({"kind": target.kind.kind, "apiVersion": target.api_version, **patch}, target)
-    if not isinstance(patch.get("metadata", {}), dict):
-        raise BadRequestError("the metadata in a merge patch must be an object")
-
-
-async def _wanted_scale(request: Request, options: WriteOptions, scale: Object) -> Any:
-    body = await read_body(request)
+async def _wanted_scale(
+    request: Request, target: Target, options: WriteOptions, scale: Object
+) -> Any:
+    """Return the Scale as the request wants it to be."""
     if request.method == "PUT":
-        return decode_object(body, media_type(request))
-    patch_type = _patch_type(request, options)
-    patch = _decode_patch(body, patch_type)
-    if patch_type == "json":
-        return patches.apply_json(scale, patch)
+        return decode_object(await read_body(request), media_type(request))
+    patch = await read_patch(request, target, options)
+    if patch.type == "json":
+        return patches.apply_json(scale, patch.body)
     # A version that the client doesn't name is no precondition.
     unversioned = {**scale, "metadata": {"name": scale["metadata"]["name"]}}
-    return patches.merge(unversioned, patch)
-
-
-async def _delete_options(request: Request) -> Object:
-    """Return the DeleteOptions in the body; nothing of them is obligatory."""
-    body = await read_body(request)
-    if not body.strip():
-        return {}
-    options = decode_yaml(body) if media_type(request) == YAML else decode_json(body)
-    if not isinstance(options, dict):
-        raise BadRequestError("the body of a deletion must be DeleteOptions")
-    return options
-
-
-def _is_dry_deletion(request: Request, options: Object) -> bool:
-    asked = options.get("dryRun") or []
-    if not isinstance(asked, list):
-        raise InvalidError([FieldError("dryRun", asked, "a list")])
-    return is_dry([*request.query_params.getlist("dryRun"), *map(str, asked)])
+    return patches.merge(unversioned, patch.body)
 
 
 def _json(content: Object, code: int = 200, warnings: tuple[str, ...] = ()) -> Response:

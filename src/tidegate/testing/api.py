@@ -73,7 +73,9 @@ class ApiProcess:
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE)
         assert self._process.stdout is not None  # noqa: S101 - asked for above
         if self._process.stdout.readline() != b"ready\n":
-            raise AssertionError(f"the API ended with {self._process.wait()} before it was ready")
+            code = self._process.wait()
+            self._forget()
+            raise AssertionError(f"the API ended with {code} before it was ready")
 
     def kill(self) -> None:
         """End it without a warning."""
@@ -87,9 +89,12 @@ class ApiProcess:
         if self._process is not None:
             self._process.send_signal(how)
             self._process.wait()
-            assert self._process.stdout is not None  # noqa: S101 - asked for in `start`
+            self._forget()
+
+    def _forget(self) -> None:
+        if self._process is not None and self._process.stdout is not None:
             self._process.stdout.close()
-            self._process = None
+        self._process = None
 
 
 async def _run(data_dir: Path, port: int) -> None:
