@@ -43,6 +43,7 @@ class ModelServers:
         self.fleets: dict[Key, Fleet] = {}
         """What runs, by the ModelServer's name."""
         self._survivors: dict[str, list[tuple[Record, Process]]] = {}
+        self._begun = asyncio.Event()
         self._dropped = asyncio.Event()
         self._closing = False
         self.loop: Loop[Key] = Loop("modelservers", self.reconcile)
@@ -58,6 +59,7 @@ class ModelServers:
             self._survivors.setdefault(record.uid, []).append((record, process))
         for key in self._cache.all(ModelServer):
             self.loop.add(key)
+        self._begun.set()
         async with asyncio.TaskGroup() as group:
             for uid in self._survivors.keys() - known:
                 for record, process in self._survivors.pop(uid):
@@ -92,10 +94,11 @@ class ModelServers:
 
         The gateway's workers are gone by now, and `run` still runs.
         """
+        await self._begun.wait()
         self._closing = True
-        for key in self.fleets:
+        for key in {*self.fleets, *self._cache.all(ModelServer)}:
             self.loop.add(key)
-        while self.fleets:
+        while self.fleets or self._survivors:
             self._dropped.clear()
             await self._dropped.wait()
 
@@ -107,8 +110,10 @@ class ModelServers:
 
     def _fleet(self, key: Key, server: ModelServer | None) -> Fleet | None:
         """Return the fleet of this name; make one where a ModelServer has none."""
-        if key not in self.fleets and server is not None and not self._closing:
+        if key not in self.fleets and server is not None:
             survivors = self._survivors.pop(server.metadata.uid, [])
+            if self._closing and not survivors:
+                return None
             self.fleets[key] = Fleet(server, self._place, survivors, lambda: self.loop.add(key))
         return self.fleets.get(key)
 

@@ -107,12 +107,12 @@ class Process:
         return Process.adopt(self.pid, self.created) is not None
 
 
-def marked() -> dict[str, Process]:
-    """Return the processes that carry our mark in their environment, by the mark's value.
+def marked(name: str = MARK) -> dict[str, Process]:
+    """Return the processes whose environment has a variable `name`, by its value.
 
     Only leaders of sessions: what they started inherited the mark.
     """
-    return {value: Process(pid, created, None) for value, pid, created in _marked()}
+    return {value: Process(pid, created, None) for value, pid, created in _marked(name)}
 
 
 def last_line(log: Path, limit: int = 300) -> str:
@@ -150,12 +150,12 @@ def _why(command: Command, error: OSError) -> str:
     return f"can't start {program!r}: {text}"
 
 
-def _marked() -> Iterator[tuple[str, int, float]]:
+def _marked(name: str) -> Iterator[tuple[str, int, float]]:
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
             if os.getsid(process.pid) != process.pid:
                 continue
-            value = process.environ().get(MARK)
+            value = process.environ().get(name)
             if value and process.status() != psutil.STATUS_ZOMBIE:
                 yield value, process.pid, process.create_time()
 

@@ -1,0 +1,166 @@
+"""Statuses of GatewayClasses, Gateways, HTTPRoutes and InferencePools.
+
+They are a by-product of compiling, so they are written by compiling as the workers do. What
+only the machine knows is added here: whether a listener's port can be had.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from tidegate.api.core import ConfigMap, Namespace, Secret, Service
+from tidegate.api.gateway import Gateway, GatewayClass, HTTPRoute, ReferenceGrant
+from tidegate.api.inference import InferenceModel, InferencePool, LegacyInferencePool
+from tidegate.api.meta import Resource
+from tidegate.api.tidegate import ModelServer
+from tidegate.controllers.cache import Cache
+from tidegate.controllers.conditions import condition
+from tidegate.controllers.loop import Loop, Retry
+from tidegate.controllers.ports import bind_problem
+from tidegate.controllers.statuses import StatusWriter
+from tidegate.routing.compile import compile as compile_table
+from tidegate.routing.snapshot import Snapshot
+from tidegate.routing.statuses import StatusUpdate
+from tidegate.store.interface import Store
+
+MANAGER: Final = "tidegate-routes"
+KINDS: Final[tuple[type[Resource], ...]] = (
+    GatewayClass,
+    Gateway,
+    HTTPRoute,
+    ReferenceGrant,
+    InferencePool,
+    LegacyInferencePool,
+    InferenceModel,
+    ModelServer,
+    Service,
+    Secret,
+    ConfigMap,
+    Namespace,
+)
+"""What a table and its statuses are made of."""
+SETTLE_S: Final = 0.02
+"""A manifest of ten documents is ten changes and should be one compile."""
+PORT_RETRY_S: Final = 5.0
+"""How often we look whether a port that was taken is free."""
+
+
+class Routes:
+    """Reconciles the statuses of everything that the compiler looks at, all at once."""
+
+    def __init__(
+        self,
+        cache: Cache,
+        store: Store,
+        now: Callable[[], float],
+        *,
+        host: str,
+        addresses: Sequence[str],
+    ) -> None:
+        """Make the controller.
+
+        Args:
+            cache: Where the resources are.
+            store: Where statuses go.
+            now: Seconds since the epoch.
+            host: The address that workers bind.
+            addresses: Where clients reach us.
+
+        """
+        self._cache = cache
+        self._host = host
+        self._addresses = tuple(addresses)
+        self._writer = StatusWriter(cache, store, now, MANAGER)
+        self.loop: Loop[str] = Loop("routes", self.reconcile, settle_s=SETTLE_S, parallel=1)
+
+    async def run(self) -> None:
+        """Reconcile until cancelled. The cache must be complete by now."""
+        self.loop.add("")
+        await self.loop.run()
+
+    def changed(self) -> None:
+        """Say that any of `KINDS` changed."""
+        self.loop.add("")
+
+    async def reconcile(self, _: str) -> Retry | None:
+        """Compile, and write the statuses that differ."""
+        resources = [one for kind in KINDS for one in self._cache.all(kind).values()]
+        # Some 10 ms for a hundred routes: the API, which shares our loop, must not wait.
+        compiled = await asyncio.to_thread(
+            compile_table, Snapshot.of(resources), addresses=self._addresses
+        )
+        taken = self._taken_ports(compiled.statuses)
+        await self._writer.write_all([self._told(update, taken) for update in compiled.statuses])
+        return Retry(PORT_RETRY_S) if taken else None
+
+    def _taken_ports(self, updates: Iterable[StatusUpdate]) -> dict[int, str]:
+        """Return why ports of our Gateways can't be had, by port."""
+        ours = (self._cache.get(Gateway, u.key) for u in updates if u.kind is Gateway)
+        ports = {listener.port for one in ours if one for listener in one.spec.listeners}
+        problems = {port: bind_problem(self._host, port, shared=True) for port in ports}
+        return {port: problem for port, problem in problems.items() if problem}
+
+    def _told(self, update: StatusUpdate, taken: Mapping[int, str]) -> StatusUpdate:
+        if update.kind is not Gateway or not taken:
+            return update
+        gateway = self._cache.get(Gateway, update.key)
+        return update if gateway is None else with_ports(update, gateway, self._host, taken)
+
+
+def with_ports(
+    update: StatusUpdate, gateway: Gateway, host: str, taken: Mapping[int, str]
+) -> StatusUpdate:
+    """Return a Gateway's status that says which of its listeners' ports can't be had.
+
+    Args:
+        update: The status as compiled.
+        gateway: Whose it is.
+        host: The address that workers bind.
+        taken: The system's reasons, by port.
+
+    """
+    ports = {listener.name: listener.port for listener in gateway.spec.listeners}
+    generation = gateway.metadata.generation
+    listeners = []
+    for listener in update.status["listeners"]:
+        port = ports.get(listener["name"], 0)
+        if port in taken:
+            problem = f"port {port} on {host}: {taken[port]}; {_advice(port, taken[port])}"
+            listener = _put(listener, "Accepted", "PortUnavailable", problem, generation)
+            listener = _put(listener, "Programmed", "Invalid", problem, generation)
+        listeners.append(listener)
+    status = {**update.status, "listeners": listeners}
+    bad = [one["name"] for one in listeners if not _holds(one, "Programmed")]
+    if len(bad) == len(listeners):
+        text = "no listener can serve: see status.listeners"
+        status = _put(status, "Accepted", "ListenersNotValid", text, generation)
+        status = _put(status, "Programmed", "Invalid", text, generation)
+    elif bad:
+        text = f"not serving: {', '.join(bad)}; see status.listeners"
+        status = _put(status, "Accepted", "ListenersNotValid", text, generation, holds="True")
+    return replace(update, status=status)
+
+
+def _advice(port: int, reason: str) -> str:
+    if "denied" in reason:
+        return f"ports below 1024 need privileges: choose another than {port}"
+    return "end the program that has it, or choose another port"
+
+
+def _holds(item: Mapping[str, Any], kind: str) -> bool:
+    return any(c["type"] == kind and c["status"] == "True" for c in item["conditions"])
+
+
+def _put(
+    item: Mapping[str, Any],
+    kind: str,
+    reason: str,
+    message: str,
+    generation: int,
+    *,
+    holds: Any = "False",
+) -> dict[str, Any]:
+    """Return `item` with its condition of this kind replaced."""
+    new = condition(kind, holds, reason, message, generation)
+    return {**item, "conditions": [new if c["type"] == kind else c for c in item["conditions"]]}
