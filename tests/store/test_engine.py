@@ -320,6 +320,16 @@ async def test_a_lenient_manifest_is_applied_with_a_warning(engine):
     assert again.object == written.object
 
 
+async def test_nobody_owns_what_admission_left_out(engine):
+    sent = route()
+    sent["spec"]["hostnmes"] = ["a.example"]
+    written = await engine.patch(
+        ROUTES, R, sent, patch_type="apply", manager="ann", strict="Ignore"
+    )
+    (entry,) = written.object["metadata"]["managedFields"]
+    assert entry["fieldsV1"] == {"f:spec": {"f:parentRefs": {}, "f:rules": {}}}
+
+
 async def test_ownership_can_be_moved_by_rewriting_managed_fields(engine):
     """What `kubectl apply --server-side` does after a client-side apply."""
     made = (await engine.create(ROUTES, route(), manager="kubectl-client-side-apply")).object
@@ -742,13 +752,21 @@ async def test_a_full_disk_refuses_writes_and_takes_them_again_later(tmp_path, c
     assert "can't write" in str(made[0])
     objects, version = await engine.read_all(MAPS)
     assert [obj["metadata"]["name"] for obj in objects] == ["before"]
+    # The second apply changes nothing of what the first failed to store.
+    same = config("m0", a=big)
+    made = await asyncio.gather(
+        engine.patch(MAPS, Key("default", "m0"), same, patch_type="apply", manager="ann"),
+        engine.patch(MAPS, Key("default", "m0"), same, patch_type="apply", manager="ann"),
+        return_exceptions=True,
+    )
+    assert [type(each) for each in made] == [UnavailableError] * 2
     connection.execute("PRAGMA max_page_count = 1000000")
-    written = await engine.create(MAPS, config("after"), manager="ann")
+    written = await engine.create(MAPS, config("m0"), manager="ann")
     assert int(written.object["metadata"]["resourceVersion"]) == int(version) + 1
     engine.close()
     again = Engine.open(tmp_path / "t.db", now=clock)
     objects, _ = await again.read_all(MAPS)
-    assert [obj["metadata"]["name"] for obj in objects] == ["after", "before"]
+    assert [obj["metadata"]["name"] for obj in objects] == ["before", "m0"]
     again.close()
 
 

@@ -57,6 +57,7 @@ class Wayward:
         self._engine = engine
         self.away = False
         self.lists = 0
+        self.watched_from = []
         self._cut = asyncio.Event()
 
     def cut(self):
@@ -72,6 +73,7 @@ class Wayward:
     async def watch(self, kind, version, *, broken=None):
         if self.away:
             raise UnavailableError("away")
+        self.watched_from.append(version)
         cut = asyncio.create_task(self._cut.wait())
         watch = self._engine.watch(kind, version, broken=broken)
         try:
@@ -133,9 +135,11 @@ async def test_a_cut_watch_resumes_without_another_list(engine):
         await put(engine, "a", v="1")
         await wait_for(lambda: "a" in data(informer))
         for value in range(3):
+            reached = engine.version
             store.cut()
             await put(engine, "a", v=str(value))
             await wait_for(lambda value=value: data(informer) == {"a": {"v": str(value)}})
+            assert store.watched_from[-1] == reached
         assert store.lists == 1
 
 

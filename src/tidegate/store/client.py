@@ -232,6 +232,10 @@ async def _never_silent(stream: AsyncIterator[Any]) -> AsyncGenerator[Any, None]
         yield item
 
 
+_NO_ANSWER: Final = (msgspec.DecodeError, AttributeError, KeyError, TypeError, ValueError)
+"""What lightkube raises on JSON of another shape, or on none."""
+
+
 @contextmanager
 def _our_errors() -> Iterator[None]:
     """Turn the errors of lightkube and of the connection below it into ours."""
@@ -246,8 +250,9 @@ def _our_errors() -> Iterator[None]:
         raise kind(f"the API answered {code} {error.response.reason_phrase}") from error
     except (httpx2.HTTPError, OSError) as error:
         raise UnavailableError(f"can't reach the API: {error or type(error).__name__}") from error
-    except msgspec.DecodeError as error:
-        raise UnavailableError(f"the API's answer is no JSON: {error}") from error
+    except _NO_ANSWER as error:
+        text = f"the API's answer makes no sense: {type(error).__name__}: {error}"
+        raise UnavailableError(text) from error
 
 
 _BY_REASON: Final[Mapping[str, type[TidegateError]]] = {

@@ -96,9 +96,8 @@ class Ledger:
                 at = entry.version
                 if entry.kind == resource:
                     yield entry
-            # Not if something came while the caller was busy with what it got.
-            if news is self._news:
-                await news.wait()
+            # It is set already if something came while the caller was busy with what it got.
+            await news.wait()
         raise UnavailableError("the store was closed")
 
     def _after(self, version: int) -> Sequence[Entry]:
