@@ -86,7 +86,9 @@ def listen(host: str, port: int) -> socket.socket:
 def _config(app: Guard, credentials: Credentials) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http="httptools",
+        # Unlike uvicorn's other parser this one bounds the headers (64 KiB), which come before
+        # any token is seen.
+        http="h11",
         ws="none",
         lifespan="off",
         access_log=False,

@@ -111,16 +111,14 @@ class Watch:
 
     async def _begin(self, view: View) -> tuple[str, list[Object]]:
         """Return the version to go on from, and the objects to begin with."""
-        from_nothing = self.options.version in ("", "0")
+        resumes = self.options.version not in ("", "0") and not self.options.initial_events
         # Whoever resumes knows the objects already; only where nothing happened in between
         # is what they are now what they were then.
-        objects, version = await self.engine.read_all(self.target.kind)
-        if not (from_nothing or self.options.initial_events):
-            if version == self.options.version:
-                for obj in objects:
-                    view.remember(obj)
+        if resumes and self.options.version != self.engine.version:
             return self.options.version, []
-        return version, [obj for obj in objects if view.remember(obj)]
+        objects, version = await self.engine.read_all(self.target.kind)
+        found = [obj for obj in objects if view.remember(obj)]
+        return version, [] if resumes else found
 
     async def _changes(self, start: str, end: float) -> AsyncGenerator[RawChange | str, None]:
         """Yield changes, and versions to bookmark when it is quiet, until `end` (loop time)."""
