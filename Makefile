@@ -34,8 +34,9 @@ check: $(READY) ## Format, lint, types, import contracts: seconds
 golden: $(READY) ## Rewrite the golden files; read the diff before you commit it
 	@TIDEGATE_GOLDEN=1 $(RUN)/pytest tests/routing
 
-bench: $(READY) ## Measure the gateway beside a direct connection
-	@$(RUN)/python bench/gateway.py
+bench: $(READY) ## Measure the gateway beside its peers (BENCH=--quick: see it work)
+	@UV_PROJECT_ENVIRONMENT=$(VENV)-bench $(UV) sync --quiet --locked --no-default-groups --group bench
+	@$(VENV)-bench/bin/python -m bench $(BENCH)
 
 serve: $(READY) ## Run the gateway with the node example until Ctrl-C
 	@$(RUN)/tidegate up -f examples/node
