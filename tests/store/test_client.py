@@ -98,7 +98,7 @@ def status(code, reason, message="why", **details):
         (status(404, ""), NotFoundError),
         (response(502, b"<html>", "text/html"), UnavailableError),
         (response(200, b"garbage"), UnavailableError),
-        (response(200, b"[]"), UnavailableError),
+        (response(200, b"7"), UnavailableError),
         (b"garbage", UnavailableError),
         (b"", UnavailableError),
     ],
@@ -108,6 +108,15 @@ async def test_an_answer_becomes_one_of_our_errors(tmp_path, answer, error):
         with pytest.raises(error) as raised:
             await store.get(ConfigMap, M)
         assert type(raised.value) is error
+
+
+async def test_items_of_a_list_may_lack_their_kind(tmp_path):
+    items = [{"metadata": {"name": "m", "namespace": "default"}, "data": {"a": "1"}}]
+    body = {"kind": "ConfigMapList", "metadata": {"resourceVersion": "7"}, "items": items}
+    async with answering(tmp_path, response(200, body)) as store:
+        found, version = await store.list(ConfigMap)
+    assert version == "7"
+    assert [(each.key, each.data, each.kind) for each in found] == [(M, {"a": "1"}, "ConfigMap")]
 
 
 async def test_causes_keep_their_paths(tmp_path):

@@ -124,11 +124,12 @@ class HttpStore:
     async def list(self, kind: type[R], *, broken: Broken | None = None) -> tuple[Sequence[R], str]:
         """Return all objects of a kind; see `Store.list`."""
         found: list[R] = []
+        head = _head(kind)  # which items of core kinds lack in a cluster's lists
         client = cast("Any", self._client)  # its overloads don't take generic resources
         with _our_errors():
             items = client.list(_resource(kind), **_everywhere(kind))
             async for obj in items:
-                resource = typed_or_none(kind, obj, broken)
+                resource = typed_or_none(kind, {**head, **obj}, broken)
                 if resource is not None:
                     found.append(resource)
             return found, str(items.resourceVersion)
@@ -181,15 +182,13 @@ class HttpStore:
         *,
         force: bool,
     ) -> R:
-        served = by_model(kind)
         place = {"namespace": key.namespace} if key.namespace else {}
         metadata = {**fields.get("metadata", {}), "name": key.name, **place}
-        head = {"apiVersion": served.api_version(), "kind": served.kind}
         with _our_errors():
             obj = await self._client.patch(
                 resource,
                 key.name,
-                {**fields, **head, "metadata": metadata},
+                {**fields, **_head(kind), "metadata": metadata},
                 namespace=_namespace(key),
                 patch_type=PatchType.APPLY,
                 field_manager=manager,
@@ -209,6 +208,11 @@ def _resource(model: type[Resource]) -> Any:
     kind = by_model(model)
     create = create_namespaced_resource if kind.namespaced else create_global_resource
     return create(kind.group, kind.storage, kind.kind, kind.plural)
+
+
+def _head(model: type[Resource]) -> dict[str, str]:
+    kind = by_model(model)
+    return {"apiVersion": kind.api_version(), "kind": kind.kind}
 
 
 def _everywhere(kind: type[Resource]) -> dict[str, str]:
