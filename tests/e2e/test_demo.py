@@ -4,12 +4,13 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import psutil
 import pytest
 
-COMMAND = (sys.executable, "-m", "tidegate", "demo", "--rate", "80", "--sessions", "80")
+COMMAND = (sys.executable, "-m", "tidegate", "demo", "--rate", "100", "--sessions", "60")
 
 
 class Demo:
@@ -52,17 +53,20 @@ class Demo:
 
 
 @pytest.fixture
-def start(tmp_path):
+def start():
     demos = []
 
-    def start(*arguments: str) -> Demo:
-        demos.append(Demo(tmp_path, *arguments))
-        return demos[-1]
+    with tempfile.TemporaryDirectory(prefix="demo-") as folder:  # short: Unix sockets lie below
 
-    yield start
-    for one in demos:
-        one.popen.send_signal(signal.SIGTERM)
-        one.popen.communicate(timeout=60)
+        def start(*arguments: str) -> Demo:
+            demos.append(Demo(Path(folder), *arguments))
+            return demos[-1]
+
+        yield start
+        for one in demos:
+            if one.popen.poll() is None:
+                one.popen.send_signal(signal.SIGTERM)
+                one.popen.communicate(timeout=60)
 
 
 def test_the_demo_loses_nothing_keeps_its_shares_and_leaves_nothing(start):
@@ -80,7 +84,8 @@ def test_the_demo_loses_nothing_keeps_its_shares_and_leaves_nothing(start):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_demo_leaves_nothing(start, number):
     demo = start()
-    demo.until("canary:")
+    demo.until("before:")
+    assert sum("simulate" in one for one in demo.leftovers()) == 4
     demo.popen.send_signal(number)
     code, output = demo.result()
     assert code == 130

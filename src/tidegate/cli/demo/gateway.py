@@ -85,11 +85,12 @@ def examples() -> Path:
 
 
 def _start(directory: Path, manifests: Path, log: int) -> Gateway:
-    port, api_port = _free_ports(2)
+    port, api_port, metrics_port = _free_ports(3)
     options = {
         "--data-dir": directory / "data",
         "--port": port,
         "--api-port": api_port,
+        "--metrics-port": metrics_port,
         "-f": manifests,
     }
     command = [*UP, *(str(word) for option in options.items() for word in option)]
