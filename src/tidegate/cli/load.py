@@ -212,9 +212,13 @@ def show(report: "Report") -> None:
 
 
 def _latencies(report: "Report") -> "Table":
+    from rich import box
     from rich.table import Table
 
-    table = Table("", "mean", "p50", "p90", "p95", "p99", "max", title="milliseconds")
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("milliseconds")
+    for name in ("mean", "p50", "p90", "p95", "p99", "max"):
+        table.add_column(name, justify="right")
     rows = {
         "first token": report.ttft,
         "between tokens": report.itl,
@@ -233,9 +237,13 @@ def _milliseconds(one: "Percentiles") -> list[str]:
 
 
 def _pools(report: "Report") -> "Table":
+    from rich import box
     from rich.table import Table
 
-    table = Table("pool", "requests", "share", "sessions", "share", "TTFT p50", "p95", "failed")
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("pool", overflow="fold")
+    for name in ("requests", "share", "sessions", "share", "TTFT p50", "p95", "failed"):
+        table.add_column(name, justify="right")
     for name, pool in report.pools.items():
         table.add_row(
             name or "(none)",

@@ -49,7 +49,7 @@ class App:
         self.faults = HEALTHY
         self.engine = Engine(settings.profile)
         self.metrics = Metrics(settings)
-        self.adapters = dict.fromkeys(settings.adapters, "")
+        self.adapters = {name: name for name in settings.adapters}
         self._wall = wall
         self._created = int(wall())
         self._loop = loop
