@@ -25,6 +25,7 @@ class Traffic:
 
     def __init__(self) -> None:
         self.results: list[Result] = []
+        self.ended = False
         self._loop: OpenLoop | None = None
         self._events: asyncio.AbstractEventLoop | None = None
 
@@ -60,7 +61,10 @@ class Traffic:
             )
             await self._loop.run()
 
-        uvloop.run(main())
+        try:
+            uvloop.run(main())
+        finally:
+            self.ended = True
 
     def stop(self) -> None:
         """Start no more; what is under way ends."""
