@@ -64,6 +64,20 @@ def test_documents_have_a_schema_and_a_patch_for_every_kind():
     assert described >= {(k.group, v, k.kind) for k in SCHEME for v in k.versions}
 
 
+def test_no_list_repeats_its_description_for_its_items():
+    def lists(value):
+        if isinstance(value, dict):
+            if isinstance(value.get("items"), dict) and "description" in value:
+                yield value
+            for child in value.values():
+                yield from lists(child)
+
+    for path in openapi.index()["paths"]:
+        found = list(lists(json.loads(openapi.document(path))))
+        assert found
+        assert all(each["items"].get("description") != each["description"] for each in found)
+
+
 def _references(value):
     if isinstance(value, dict):
         if "$ref" in value:

@@ -161,7 +161,7 @@ def _gvk(kind: Kind, version: str, *, is_list: bool = False) -> Json:
 
 
 def _schemas(kind: Kind, version: str) -> Json:
-    own = crds.schema(kind, version)
+    own = _said_once(crds.schema(kind, version))
     metadata = {"description": OBJECT_META["description"], "allOf": [_ref(f"{_META}.ObjectMeta")]}
     name = _schema_name(kind, version)
     return {
@@ -183,6 +183,15 @@ def _schemas(kind: Kind, version: str) -> Json:
             "x-kubernetes-group-version-kind": [_gvk(kind, version, is_list=True)],
         },
     }
+
+
+def _said_once(schema: Json) -> Json:
+    """Return `schema` with no items described as their list is: explain shows both."""
+    said = {name: _said_once(v) if isinstance(v, dict) else v for name, v in schema.items()}
+    items = said.get("items")
+    if isinstance(items, dict) and items.get("description") == said.get("description"):
+        said["items"] = {name: v for name, v in items.items() if name != "description"}
+    return said
 
 
 def _paths(kind: Kind, version: str) -> Iterator[tuple[str, Json]]:

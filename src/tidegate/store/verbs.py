@@ -7,7 +7,7 @@ a Status.
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 from starlette.requests import Request
@@ -223,8 +223,8 @@ def _form(request: Request, target: Target) -> Representation:
     return negotiate(target.kind, target.version, accept, request.query_params)
 
 
-def _part(target: Target) -> Any:
-    return target.subresource
+def _part(target: Target) -> Literal["", "status"]:
+    return "status" if target.subresource == "status" else ""
 
 
 async def _wanted_scale(

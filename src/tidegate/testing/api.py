@@ -12,6 +12,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
+import uvloop
+
 from tidegate.process.clock import now
 from tidegate.store.credentials import Credentials, ensure_credentials
 from tidegate.store.server import BOOKMARK_S, serve
@@ -116,4 +118,4 @@ def _say_ready() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_run(Path(sys.argv[1]), int(sys.argv[2])))
+    uvloop.run(_run(Path(sys.argv[1]), int(sys.argv[2])))

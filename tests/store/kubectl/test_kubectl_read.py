@@ -192,9 +192,11 @@ def test_waiting_for_a_top_level_condition(kubectl):
 
 
 def test_waiting_for_a_deletion(routes):
+    assert "timed out" in routes.fails("wait", "hr/a", "--for=delete", "--timeout=1s")
     deleter = threading.Thread(target=routes, args=("delete", "hr", "a"))
     deleter.start()
-    assert "condition met" in routes("wait", "hr/a", "--for=delete", "--timeout=20s")
+    routes("wait", "hr/a", "--for=delete", "--timeout=20s")
+    assert "NotFound" in routes.fails("get", "hr", "a")
     deleter.join()
 
 
