@@ -1,6 +1,7 @@
 """Live traffic beside a test: the load client on a thread of its own, its results kept."""
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Iterator
@@ -69,7 +70,9 @@ class Traffic:
     def stop(self) -> None:
         """Start no more; what is under way ends."""
         if self._events is not None and self._loop is not None:
-            self._events.call_soon_threadsafe(self._loop.stop)
+            # The event loop may have ended since: then there is nothing to stop.
+            with contextlib.suppress(RuntimeError):
+                self._events.call_soon_threadsafe(self._loop.stop)
 
 
 @contextmanager
