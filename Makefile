@@ -23,7 +23,7 @@ demo: $(READY) ## A rollout by hand on simulated servers, live, in 90 seconds
 	@$(RUN)/tidegate demo
 
 test: $(READY) check ## All checks and tests
-	@$(RUN)/pytest
+	@$(RUN)/pytest -n 2 --dist loadfile
 
 check: $(READY) ## Format, lint, types, import contracts: seconds
 	@$(RUN)/ruff format --check --quiet . || { echo "run: $(RUN)/ruff format ." >&2; exit 1; }
