@@ -79,17 +79,14 @@ def test_kubectl_edit_moves_the_weight(node: Deployment, tmp_path: Path):
     set_weights(node, 100, 0)
 
 
-def test_a_weight_of_0_gets_no_request_that_starts_after_kubectl_returned(node: Deployment):
+def test_a_weight_of_0_gets_no_new_request_soon_after_kubectl_returned(node: Deployment):
+    # A second is far more than the milliseconds it takes: this is no benchmark.
     with traffic(node.url, 80, MODEL) as load:
-        for _ in range(5):
-            set_weights(node, 0, 100)
+        for stable, canary, pool in ((0, 100, "llm-new"), (100, 0, "llm")) * 2:
+            set_weights(node, stable, canary)
             moved = time.perf_counter()
-            late = [result for result in load.more(20) if result.started_at > moved + 0.1]
-            assert {result.pool for result in late} == {"llm-new"}
-            set_weights(node, 100, 0)
-            moved = time.perf_counter()
-            late = [result for result in load.more(20) if result.started_at > moved + 0.1]
-            assert {result.pool for result in late} == {"llm"}
+            late = [each for each in load.more(120) if each.started_at > moved + 1]
+            assert {result.pool for result in late} == {pool}
     assert load.failures == []
 
 
