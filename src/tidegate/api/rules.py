@@ -1,4 +1,6 @@
-"""What the other kinds must fulfil beyond their shape; `route_rules` has the HTTPRoute's.
+"""What kinds must fulfil beyond their shape.
+
+`route_rules` has the HTTPRoute's, `rollout_rules` the InferenceRollout's.
 
 Each function takes one model's value and yields what is wrong, with paths relative to it.
 Sources: the CEL validations of Gateway API and of the Inference Extension's CRDs.
@@ -37,6 +39,7 @@ from tidegate.api.names import (
     is_qualified_name,
     is_subdomain,
 )
+from tidegate.api.rollout_rules import ROLLOUT_RULES
 from tidegate.api.route_rules import ROUTE_RULES
 from tidegate.api.structure import MAPPING, Rule
 from tidegate.api.tidegate import ModelServerSpec
@@ -287,6 +290,7 @@ def _service_ports(service: Service) -> Errors:
 
 RULES: Final[Mapping[type[Model], Rule]] = {
     **ROUTE_RULES,
+    **ROLLOUT_RULES,
     GatewaySpec: check_gateway,
     GatewaySpecAddress: check_address,
     Listener: check_listener,

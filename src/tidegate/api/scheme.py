@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from tidegate.api import core, gateway, inference, tidegate
+from tidegate.api import core, gateway, inference, rollout, tidegate
 from tidegate.api.columns import (
     AGE,
     Column,
@@ -246,6 +246,26 @@ SCHEME: Final[tuple[Kind, ...]] = (
             Column("Endpoints", ".status.endpoints[*].address", priority=1),
         ),
         scale=Scale(".spec.replicas", ".status.replicas"),
+    ),
+    Kind(
+        group=rollout.GROUP,
+        versions=("v1alpha1",),
+        kind="InferenceRollout",
+        plural="inferencerollouts",
+        singular="inferencerollout",
+        short_names=("ir",),
+        model=rollout.InferenceRollout,
+        columns=(
+            Column("Phase", ".status.phase"),
+            Column("Step", ".status.step"),
+            Column("Desired", ".status.weights.desired", type="integer"),
+            Column("Effective", ".status.weights.effective", type="integer"),
+            Column("Observed", ".status.weights.observed", type="number"),
+            Column("Message", ".status.message"),
+            AGE,
+            Column("Stable", ".spec.stable", priority=1),
+            Column("Canary", ".spec.canary", priority=1),
+        ),
     ),
     Kind(
         group="",

@@ -65,7 +65,8 @@ def values(node: Node) -> st.SearchStrategy[Any]:
             low, high = int(node.minimum or 0), int(node.maximum or INT32[1])
             return st.integers(low, high)
         case "number":
-            return st.floats(min_value=(node.minimum or 0) + 0.5, max_value=1e6)
+            most = 1e6 if node.maximum is None else node.maximum
+            return st.floats(min_value=(node.minimum or 0) + 0.5, max_value=most)
         case "boolean":
             return st.booleans()
         case "int-or-string":

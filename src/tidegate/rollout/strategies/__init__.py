@@ -1,0 +1,1 @@
+"""Which field of which object is the weight, for each type of rollout."""
