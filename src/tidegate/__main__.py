@@ -2,4 +2,4 @@
 
 from tidegate.cli import main
 
-main()
+main(prog_name="tidegate")

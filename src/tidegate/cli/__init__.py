@@ -51,7 +51,7 @@ class LazyGroup(click.Group):
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="tidegate")
+@click.version_option(package_name="tidegate", prog_name="tidegate")
 def main() -> None:
     r"""Run an inference gateway with rollouts built in.
 

@@ -25,8 +25,7 @@ from tidegate.api.errors import (
     UnavailableError,
 )
 from tidegate.api.meta import Key
-from tidegate.api.scheme import by_model
-from tidegate.api.tidegate import ModelServer
+from tidegate.api.scheme import Kind
 from tidegate.api.versions import kind_of
 
 TIMEOUT_S: Final = 30.0
@@ -87,12 +86,12 @@ class Rest:
             raise _error(status, body)
         return Answer(body, _warnings(headers))
 
-    def waiting_servers(self) -> list[str]:
-        """Return the names of the ModelServers that aren't ready. Raises UnavailableError."""
-        kind = by_model(ModelServer)
-        path = f"/apis/{kind.api_version()}/{kind.plural}"
-        _, _, found = self._exchange("GET", path, None)
-        return [_name(item) for item in found.get("items", []) if not _is_ready(item)]
+    def all(self, kind: Kind) -> list[dict[str, Any]]:
+        """Return all objects of a kind. Raises UnavailableError."""
+        root = "apis" if kind.group else "api"
+        _, _, found = self._exchange("GET", f"/{root}/{kind.api_version()}/{kind.plural}", None)
+        items: list[dict[str, Any]] = found.get("items", [])
+        return items
 
     def _exchange(
         self, method: str, path: str, body: str | None
@@ -135,15 +134,6 @@ def _path(obj: Mapping[str, Any], key: Key) -> str:
     root = f"/apis/{group_version}" if kind.group else f"/api/{group_version}"
     place = f"/namespaces/{quote(key.namespace)}" if kind.namespaced else ""
     return f"{root}{place}/{kind.plural}/{quote(key.name)}"
-
-
-def _name(item: Mapping[str, Any]) -> str:
-    return f"{item['metadata']['namespace']}/{item['metadata']['name']}"
-
-
-def _is_ready(item: Mapping[str, Any]) -> bool:
-    conditions = item.get("status", {}).get("conditions", [])
-    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 
 
 def _object(body: bytes) -> dict[str, Any]:

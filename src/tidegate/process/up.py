@@ -10,7 +10,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,8 @@ from typing import Any, Final, Literal
 import psutil
 
 from tidegate.api.meta import Key
+from tidegate.api.scheme import by_model
+from tidegate.api.tidegate import ModelServer
 from tidegate.controllers.processes import Process
 from tidegate.process import manifests
 from tidegate.process.children import left_behind
@@ -119,10 +121,20 @@ async def _waiting_servers(api: Rest, supervisor: Supervisor) -> list[str]:
     loop = asyncio.get_running_loop()
     end, waiting = loop.time() + SERVERS_S, ["?"]
     while waiting and loop.time() < end and not supervisor.stopping:
-        waiting = await asyncio.to_thread(api.waiting_servers)
+        servers = await asyncio.to_thread(api.all, by_model(ModelServer))
+        waiting = [_name(server) for server in servers if not _is_ready(server)]
         if waiting:
             await supervisor.pause(LOOK_S)
     return waiting
+
+
+def _name(item: Mapping[str, Any]) -> str:
+    return f"{item['metadata']['namespace']}/{item['metadata']['name']}"
+
+
+def _is_ready(item: Mapping[str, Any]) -> bool:
+    conditions = item.get("status", {}).get("conditions", [])
+    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 
 
 def default_gateway(port: int) -> dict[str, Any]:

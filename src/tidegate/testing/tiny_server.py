@@ -4,13 +4,14 @@
 
 `crash`: say why and exit with code 1. `deaf`: ignore SIGTERM. `unwell`: never be healthy.
 `GET /be/<word>` changes a running one: `unwell`, or `busy` (it reports a request) and `idle`;
-`/env` shows the variable TINY.
+`/env` shows the variable TINY, `/slow` takes a second, `/endless` has no end.
 """
 
 import os
 import signal
 import sys
-from http.server import BaseHTTPRequestHandler, HTTPServer
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 words = set(sys.argv[2:]) if __name__ == "__main__" else set()
@@ -25,11 +26,21 @@ class Handler(BaseHTTPRequestHandler):
             words.discard("busy")
         elif self.path.startswith("/be/"):
             words.add(self.path.removeprefix("/be/"))
+        if self.path in ("/slow", "/endless"):
+            self._trickle()
+            return
         self.send_response(503 if self.path == "/health" and "unwell" in words else 200)
         body = self._body()
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def _trickle(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"first\n")
+        threading.Event().wait(1.0 if self.path == "/slow" else None)
+        self.wfile.write(b"last\n")
 
     def _body(self) -> bytes:
         if self.path == "/env":
@@ -54,7 +65,7 @@ def main() -> None:
         sys.exit("CUDA out of memory")
     if "deaf" in words:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+    ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 
 
 if __name__ == "__main__":
