@@ -264,3 +264,27 @@ def test_a_taken_port_is_told_with_the_option_that_chooses_another(up: Up):
         assert up.wait() == 1
     assert f"port {port}: address already in use by" in up.errors
     assert f"(pid {os.getpid()}); choose another with --port N" in up.errors
+
+
+def test_a_host_that_is_not_ours_is_told(up: Up):
+    up.launch("--host", "192.0.2.1")
+    assert up.wait() == 1
+    assert "--host 192.0.2.1: cannot assign requested address" in up.errors
+
+
+def test_a_control_that_cannot_start_is_told_with_its_reason(up: Up):
+    up.data.root.mkdir()
+    up.data.database.write_text("this is no database, whatever its name says")
+    up.launch()
+    assert up.wait() == 1
+    assert "control doesn't start" in up.errors.splitlines()[-1]
+    assert "is damaged" in up.errors.splitlines()[-1]
+    assert up.children() == {}
+
+
+def test_a_signal_before_it_is_ready_leaves_nothing_behind(up: Up):
+    up.launch()
+    wait_until(up.children, what="a child")
+    up.signal(signal.SIGTERM)
+    up.wait()
+    assert up.children() == {}

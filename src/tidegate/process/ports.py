@@ -16,7 +16,17 @@ class Ports:
     """Chooses the ports of one run."""
 
     def __init__(self, name: str, host: str) -> None:
-        """Choose for the data directory `name` and workers on `host`."""
+        """Choose for the data directory `name` and workers on `host`.
+
+        Raises:
+            SettingsError: Nobody can listen on `host`.
+
+        """
+        if problem := bind_problem(host, 0, shared=True):
+            raise SettingsError(
+                f"--host {host}: {problem.lower()}; give an address of this machine, "
+                "or 0.0.0.0 for all of them"
+            )
         self._name = name
         self._host = host
         self._chosen: set[int] = set()

@@ -91,8 +91,9 @@ class Supervisor:
 
     async def close(self) -> None:
         """End the workers, which finish their requests, then control and the model servers."""
+        if self._stop.is_set():
+            self._say("up", "stopping: requests under way may finish (Ctrl-C again: at once)")
         self._stop.set()  # whatever signal comes now is the second
-        self._tell("stopping: requests under way may finish (Ctrl-C again: at once)")
         await self._end(self._workers, self._settings.drain_s + MARGIN_S, hurry_s=0.0)
         # How long model servers may take is their business: control knows.
         await self._end([self._control], None, hurry_s=KILL_S)
@@ -154,9 +155,6 @@ class Supervisor:
 
     async def _ended(self, child: Child) -> None:
         await asyncio.gather(*(task for task in self._tasks if task.get_name() == child.name))
-
-    def _tell(self, text: str) -> None:
-        self._say("up", text)
 
 
 def _send(children: Sequence[Child], number: signal.Signals) -> None:
