@@ -38,8 +38,7 @@ async def test_a_failing_endpoint_is_passed_over(script):
 async def test_without_another_endpoint_the_cause_is_told():
     async with serving(reset) as (gw, server):
         got = await gw.post()
-        assert got.status == 502
-        assert got.header("x-tidegate-reason") == "UpstreamReset"
+        assert (got.status, got.header("x-tidegate-reason")) == (503, "UpstreamReset")
         assert len(server.seen) == 3
 
 
@@ -81,6 +80,21 @@ async def test_a_stale_connection_is_replaced_without_a_retry():
     async with serving(once) as (gw, server):
         assert [(await gw.post()).status for _ in range(2)] == [200, 200]
         assert [record.retries for record in gw.records] == [0, 0]
+
+
+async def test_the_try_on_a_stale_connection_counts():
+    async def once(_seen: Seen, writer: asyncio.StreamWriter) -> None:
+        if len(server.seen) == 1:
+            writer.write(answer())
+        else:
+            writer.transport.abort()
+
+    rule = {"backendRefs": [to("llm")], "retry": {"attempts": 3}}
+    async with serving(once, rule=rule) as (gw, server):
+        assert (await gw.post()).status == 200
+        got = await gw.post()
+        assert (got.status, got.header("x-tidegate-reason")) == (503, "UpstreamReset")
+        assert len(server.seen) == 1 + 4
 
 
 async def test_retries_end_when_the_budget_is_spent():

@@ -29,7 +29,8 @@ from tidegate.routing.table import Arm, Backend, Match, Redirect, Rule
 _CLIENT_LEFT: Final = 499
 """nginx's status for a client that left; it is recorded and never sent."""
 _TIMEOUT: Final = 504
-_FAILURES: Final = {"connect": (503, "ConnectFailed"), "reset": (502, "UpstreamReset")}
+_FAILURES: Final = {"connect": (503, "ConnectFailed"), "reset": (503, "UpstreamReset")}
+"""Gateway API wants 500 or 503 once the tries are used up (HTTPRouteRetryConnectionError)."""
 _NOT_THE_SERVER: Final = frozenset({501, 505})
 """5xx that say nothing of an endpoint's health."""
 
@@ -278,7 +279,10 @@ class Exchange:
     def upstream_failed(self, failed: Failed) -> None:
         """Try elsewhere, or say why not."""
         endpoint = self._endpoint
-        if failed.stale and endpoint is not None and not self._over:
+        if failed.stale and endpoint is not None and self._attempts_left and not self._over:
+            # Not the endpoint's fault, so no budget is spent. It is a try all the same: nobody
+            # knows how far the endpoint got with the first.
+            self._attempts_left -= 1
             self._end_attempt(ok=None)
             self._send(endpoint, fresh=True)
             return
