@@ -54,6 +54,7 @@ def test_the_guides_manifest_applies_verbatim_and_moves_sessions(example: str, t
         assert ran.code == 0, ran.err
         assert "spec.rules" in ran.err
         assert "InferenceGateway" in ran.err
+        assert "last-applied" not in ran.err
         listed = up.kubectl("get", "httproute,inferencepool")
         assert f"{stable}=90 {canary}=10" in listed
         with traffic(up.url, 60, model) as load:
@@ -158,3 +159,18 @@ def test_without_the_token_nobody_moves_traffic(node: Deployment):
         check=True,
     )
     assert '"code":401' in done.stdout.replace(" ", "")
+
+
+def test_kubectl_applies_the_files_of_up_without_a_change_or_a_warning_of_its_own(node: Deployment):
+    ran = node.kubectl.run("apply", "-f", EXAMPLES / "node")
+    assert ran.code == 0
+    assert "last-applied" not in ran.err
+    annotation = "kubectl.kubernetes.io/last-applied-configuration"
+    owners = [
+        entry["manager"]
+        for each in node.kubectl.json("modelserver", "--show-managed-fields")["items"]
+        for entry in each["metadata"]["managedFields"]
+        if f"f:{annotation}" in str(entry)
+    ]
+    # What kubectl would write is what is there, to the byte: it takes nothing over.
+    assert set(owners) == {"tidegate-up"}

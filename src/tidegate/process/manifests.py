@@ -5,6 +5,7 @@ leaves nothing half applied. What somebody else has changed since (with kubectl,
 alone: starting again must not move traffic.
 """
 
+import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from tidegate.process.rest import RefusedError, Rest
 
 ENDINGS: Final = (".yaml", ".yml", ".json")
 MANAGER: Final = "tidegate-up"
+LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
 
 
 class ManifestError(TidegateError):
@@ -48,6 +50,26 @@ class Document:
         metadata = self.object["metadata"]
         namespace = metadata.get("namespace") or "default"
         return Key(namespace if kind_of(self.object).namespaced else "", metadata["name"])
+
+    @property
+    def applied(self) -> dict[str, Any]:
+        """The object with the annotation that `kubectl apply` leaves, as kubectl writes it.
+
+        Without it, a person's first `kubectl apply` of the same file would warn.
+        """
+        annotations = self.object["metadata"].get("annotations") or {}
+        metadata = {**self.object["metadata"], "annotations": annotations}
+        if self.key.namespace:
+            metadata["namespace"] = self.key.namespace
+        whole = {**self.object, "metadata": metadata}
+        text = json.dumps(whole, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        # Go's encoder escapes these for HTML.
+        for character in "&<>":
+            text = text.replace(character, f"\\u{ord(character):04x}")
+        return {
+            **whole,
+            "metadata": {**metadata, "annotations": {**annotations, LAST_APPLIED: f"{text}\n"}},
+        }
 
 
 def read(paths: Sequence[str]) -> list[Document]:
@@ -93,7 +115,7 @@ def apply(api: Rest, documents: Sequence[Document]) -> list[str]:
     skipped = [document for document, _ in kept]
     for document in documents:
         if document not in skipped:
-            answer = api.apply(document.object, document.key, manager=MANAGER)
+            answer = api.apply(document.applied, document.key, manager=MANAGER)
             warnings += [f"{document}: {text}" for text in answer.warnings]
     return warnings
 
@@ -117,7 +139,7 @@ def _rehearse(
 
 def _try(api: Rest, document: Document, made: Iterable[str]) -> None:
     try:
-        api.apply(document.object, document.key, manager=MANAGER, dry_run=True)
+        api.apply(document.applied, document.key, manager=MANAGER, dry_run=True)
     except NotFoundError:
         if document.key.namespace not in made:
             raise
