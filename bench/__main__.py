@@ -23,6 +23,8 @@ PROBE: Final = (
     b'{"model": "llama-3-8b", "messages": [{"role": "user", "content": "Are you there?"}]}'
 )
 CHAT: Final = "/v1/chat/completions"
+ENDPOINTS: Final = 4
+"""Three in the big pool, one in the small one."""
 
 
 def main() -> None:
@@ -46,7 +48,7 @@ def _rounds(
     plan: Plan, variants: tuple[Variant, ...], cpus: Cpus, folder: Path
 ) -> dict[str, report.Series]:
     with contextlib.ExitStack() as stack:
-        place = stack.enter_context(_backend(folder, 2, cpus))
+        place = stack.enter_context(_backend(folder, ENDPOINTS, cpus))
         entries: list[Entry] = []
         for variant in variants:
             _say(f"starting {variant.title}")

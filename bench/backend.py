@@ -12,6 +12,7 @@ events at once.
 import asyncio
 import json
 import sys
+from email.utils import formatdate
 from typing import Final, cast
 
 import httptools
@@ -43,8 +44,15 @@ _CHAT: Final = msgspec.json.Decoder(_Chat)
 
 
 def _answer(body: bytes, content_type: bytes = b"application/json") -> bytes:
-    head = b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\ncontent-length: %d\r\n\r\n"
+    """Return what follows the date."""
+    head = b"content-type: %b\r\ncontent-length: %d\r\n\r\n"
     return head % (content_type, len(body)) + body
+
+
+def _start() -> bytes:
+    """Return an answer's first lines, as uvicorn writes them."""
+    date = formatdate(usegmt=True).encode()
+    return b"HTTP/1.1 200 OK\r\ndate: %b\r\nserver: uvicorn\r\n" % date
 
 
 def _chunk(data: bytes) -> bytes:
@@ -90,8 +98,7 @@ CHAT: Final = _answer(_whole())
 EVENT: Final = _chunk(_event())
 LAST: Final = _chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"
 STREAM_HEAD: Final = (
-    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
-    b"transfer-encoding: chunked\r\n\r\n"
+    b"content-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
 )
 INFO: Final = _answer(json.dumps({"model_path": MODEL, "served_model_name": MODEL}).encode())
 PAGES: Final = {
@@ -140,7 +147,11 @@ class Listener:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._steps: dict[int, Steps] = {}
-        self.chats = 0
+        self._renew()
+
+    def _renew(self) -> None:
+        self.start = _start()
+        self._loop.call_later(1.0, self._renew)
 
     def steps(self, pace_ms: int) -> Steps:
         """Return the streams of that pace."""
@@ -195,30 +206,25 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """Answer."""
         if self._parser.get_method() != b"POST":
-            self.transport.write(self._page(self._url.partition(b"?")[0]))
+            page = PAGES.get(self._url.partition(b"?")[0], INFO)
+            self.transport.write(self._listener.start + page)
             return
-        self._listener.chats += 1
         chat = _CHAT.decode(self._body)
         if chat.stream:
             # sglang-router writes the old name anew as the new one.
             events = chat.max_completion_tokens or chat.max_tokens or DEFAULT_EVENTS
             self._stream(events, chat.seed or 0)
         else:
-            self.transport.write(CHAT)
+            self.transport.write(self._listener.start + CHAT)
 
     def _stream(self, events: int, pace_ms: int) -> None:
-        self.transport.write(STREAM_HEAD)
+        self.transport.write(self._listener.start + STREAM_HEAD)
         if pace_ms:
             self._listener.steps(pace_ms).add(self, events)
             return
         for _ in range(events):
             self.transport.write(EVENT)
         self.transport.write(LAST)
-
-    def _page(self, path: bytes) -> bytes:
-        if path == b"/chats":
-            return _answer(b"%d" % self._listener.chats, b"text/plain")
-        return PAGES.get(path, INFO)
 
 
 async def _serve(listeners: int) -> None:

@@ -24,6 +24,8 @@ from bench.backend import MODEL
 
 CONVERSATIONS: Final = 256
 """Different bodies: a gateway that keeps sessions together must see many."""
+SPREAD: Final = 101
+"""Their sizes differ by up to this many bytes."""
 TIMEOUT_S: Final = 30.0
 _LENGTH: Final = b"\r\ncontent-length: "
 _END: Final = b"\r\n\r\n"
@@ -32,7 +34,7 @@ _EVENT: Final = b'data: {"id"'
 
 
 def requests(models: int, *, size: int, **fields: Any) -> list[bytes]:
-    """Return whole requests with bodies of `size` bytes, for `models` models (1: `MODEL`)."""
+    """Return whole requests with bodies of about `size` bytes, for `models` models (1: `MODEL`)."""
     names = [MODEL] if models < 2 else [f"model-{number}" for number in range(models)]
     count = max(CONVERSATIONS, models)
     return [
@@ -52,6 +54,7 @@ def _body(model: str, number: int, size: int, fields: dict[str, Any]) -> bytes:
         "temperature": 0.7,
         **fields,
     }
+    size += number * 37 % SPREAD - SPREAD // 2
     missing = max(0, size - len(json.dumps(chat)))
     filler = "Please explain how a rollout of a new model works, step by step. "
     chat["messages"][1]["content"] += (filler * (missing // len(filler) + 1))[:missing]

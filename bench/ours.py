@@ -5,8 +5,7 @@ from typing import Any, Final
 import yaml
 
 from bench.backend import MODEL
-from bench.interim import start_interim
-from bench.processes import Cpus
+from bench.processes import Cpus, Started, python
 from bench.setup import Place, Running, Variant
 
 MODEL_HEADER: Final = "X-Gateway-Model-Name"
@@ -66,10 +65,9 @@ def manifests(*, routes: int, big: tuple[int, ...], small: tuple[int, ...]) -> l
 
 def _starting(name: str, *flags: str) -> Any:
     def start(place: Place, port: int, cpus: Cpus) -> Running:
-        big, small = place.backends
-        return serve(
-            place, name, port, cpus, manifests(routes=1, big=(big,), small=(small,)), *flags
-        )
+        *big, small = place.backends
+        objects = manifests(routes=1, big=tuple(big), small=(small,))
+        return serve(place, name, port, cpus, objects, *flags)
 
     return start
 
@@ -86,7 +84,16 @@ def serve(
     data = place.folder / name
     data.mkdir()
     (data / "manifests.yaml").write_text(yaml.safe_dump_all(objects))
-    return start_interim(place, name, port, cpus, objects, *flags)
+    command = python("-m", "tidegate", "up", "--workers", "1", "--data-dir", data)
+    ports = ["--port", str(port), "--api-port", "0", "--metrics-port", "0"]
+    started = Started(
+        [*command, *ports, "-f", data / "manifests.yaml", *flags],
+        cpus=cpus.gateway,
+        log=place.log(name),
+    )
+    while started.line() != "ready\n":
+        pass
+    return Running(started, port)
 
 
 OURS: Final = (

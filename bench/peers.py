@@ -74,7 +74,7 @@ def envoy_config(backends: tuple[int, ...], port: int, *, by_model: bool) -> dic
             {"filters": [{"name": "envoy.http_connection_manager", "typed_config": manager}]}
         ],
     }
-    clusters = [_cluster(f"pool-{index}", each) for index, each in enumerate(backends)]
+    clusters = [_cluster("pool-0", backends[:-1]), _cluster("pool-1", backends[-1:])]
     return {"static_resources": {"listeners": [listener], "clusters": clusters}}
 
 
@@ -110,7 +110,7 @@ def _virtual_host(*, by_model: bool) -> dict[str, Any]:
     return {"name": "all", "domains": ["*"], "routes": [route]}
 
 
-def _cluster(name: str, port: int) -> dict[str, Any]:
+def _cluster(name: str, ports: tuple[int, ...]) -> dict[str, Any]:
     limits = dict.fromkeys(("max_connections", "max_requests", "max_pending_requests"), 65536)
     return {
         "name": name,
@@ -118,7 +118,9 @@ def _cluster(name: str, port: int) -> dict[str, Any]:
         "circuit_breakers": {"thresholds": [limits]},
         "load_assignment": {
             "cluster_name": name,
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(port)}}]}],
+            "endpoints": [
+                {"lb_endpoints": [{"endpoint": {"address": _address(port)}} for port in ports]}
+            ],
         },
     }
 

@@ -10,7 +10,7 @@ from tidegate.testing.ports import free_port
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A folder for files and logs, and the backend's ports: the big pool's, the small one's."""
+    """A folder for files and logs, and the backend's ports; the last is the small pool's."""
 
     folder: Path
     backends: tuple[int, ...]
