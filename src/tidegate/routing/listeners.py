@@ -29,6 +29,7 @@ from tidegate.routing.table import Certificate, Failure
 
 ROUTE_KIND: Final = (gateway.GROUP, "HTTPRoute")
 """The only kind of route that we serve."""
+SERVED_PROTOCOLS: Final = ("HTTP", "HTTPS")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,9 @@ def _attachment(
         return Attachment(ref, owner, problem=Problem("NoMatchingParent", message))
     allowed = [state for state in named if _allows(world, state, route)]
     if not allowed:
-        message = f"no listener of Gateway {owner.key} allows this route: see its allowedRoutes"
+        message = (
+            f"no listener of Gateway {owner.key} allows this route: see protocol and allowedRoutes"
+        )
         return Attachment(ref, owner, problem=Problem("NotAllowedByListeners", message))
     hosts = route.spec.hostnames or ("",)
     fitting = [
@@ -183,7 +186,7 @@ def _state(
 
 
 def _unsupported(listener: gateway.Listener) -> Problem | None:
-    if listener.protocol not in ("HTTP", "HTTPS"):
+    if listener.protocol not in SERVED_PROTOCOLS:
         message = f"protocol {listener.protocol} is not served: use HTTP or HTTPS"
         return Problem("UnsupportedProtocol", message)
     passes = listener.tls is not None and listener.tls.mode != "Terminate"
@@ -211,6 +214,8 @@ def _inner_conflicts(owner: gateway.Gateway) -> dict[str, Problem]:
 
 
 def _kinds(listener: gateway.Listener) -> tuple[tuple[tuple[str, str], ...], Problem | None]:
+    if listener.protocol not in SERVED_PROTOCOLS:
+        return (), None
     wanted = [(one.group, one.kind) for one in listener.allowed_routes.kinds]
     if not wanted:
         return (ROUTE_KIND,), None

@@ -65,7 +65,14 @@ def _condition(kind: str, generation: int, problem: Problem | None, true: str = 
 
 
 def _class_status(one: gateway.GatewayClass) -> Status:
-    return {"conditions": [_condition("Accepted", one.metadata.generation, None)]}
+    invalid = one.spec.parameters_ref is not None
+    problem = _no_parameters("spec.parametersRef") if invalid else None
+    return {"conditions": [_condition("Accepted", one.metadata.generation, problem)]}
+
+
+def _no_parameters(field: str) -> Problem:
+    """Return what Gateway API wants to be said; what can be served is served all the same."""
+    return Problem("InvalidParameters", f"{field}: Tidegate has no parameters; leave it out")
 
 
 def _gateway_status(
@@ -83,6 +90,9 @@ def _gateway_status(
     if works and bad:
         accepted["reason"] = "ListenersNotValid"
         accepted["message"] = f"not serving: {', '.join(bad)}; see status.listeners"
+    if (owner.spec.infrastructure or {}).get("parametersRef") is not None:
+        problem = _no_parameters("spec.infrastructure.parametersRef")
+        accepted = _condition("Accepted", generation, problem)
     return {
         "addresses": [{"type": "IPAddress", "value": address} for address in addresses],
         "conditions": [accepted, _condition("Programmed", generation, None if works else none)],
