@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -36,8 +37,8 @@ async def wait_for(
 def wait_until(condition: Callable[[], object], timeout_s: float = 10.0, what: str = "") -> None:
     """Return once `condition()` is true; the same for threads without an event loop."""
     never = threading.Event()
-    for _ in range(int(timeout_s / PAUSE_S)):
-        if condition():
-            return
+    end = time.perf_counter() + timeout_s
+    while not condition():
+        if time.perf_counter() > end:
+            raise AssertionError(f"still waiting after {timeout_s} s for {what or condition}")
         never.wait(PAUSE_S)
-    raise AssertionError(f"still waiting after {timeout_s} s for {what or condition}")
