@@ -2,44 +2,16 @@
 
 import asyncio
 import base64
-import datetime as dt
 import ssl
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
+from tidegate.testing.certificates import certificate
 from tidegate.testing.endpoints import answer, says, scripted
 from tidegate.testing.gateway import Connection, GatewayUnderTest, gateway, pool, route, to
 from tidegate.testing.ports import free_port
 from tidegate.testing.waiting import wait_for
-
-NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
-
-
-def certificate(host: str) -> tuple[bytes, bytes]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
-    built = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(NOW - dt.timedelta(days=365))
-        .not_valid_after(NOW + dt.timedelta(days=3650))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    private = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    return built.public_bytes(serialization.Encoding.PEM), private
 
 
 def secret(name: str, chain: bytes, key: bytes) -> dict:
