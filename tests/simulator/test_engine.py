@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidegate.simulator.engine import Engine, Job, Pace, Progress
+from tidegate.simulator.engine import Engine, Job, Pace, Progress, Running
 from tidegate.simulator.errors import SettingsError
 from tidegate.simulator.profiles import PROFILES, Profile
 
@@ -16,7 +16,10 @@ profiles = st.builds(
     Profile,
     step_s=st.sampled_from([0.0, 0.01]),
     sequence_s=st.sampled_from([0.0, 0.001]),
-    prefill_token_s=st.sampled_from([0.0, 0.0001]),
+    token_s=st.sampled_from([0.0, 0.0001]),
+    weights_s=st.sampled_from([0.0, 0.005]),
+    context_token_s=st.sampled_from([0.0, 1e-6]),
+    pair_s=st.sampled_from([0.0, 1e-7]),
     max_num_seqs=st.integers(1, 5),
     max_num_batched_tokens=st.integers(5, 64),
     max_model_len=st.just(128),
@@ -186,3 +189,83 @@ def test_instant_steps_make_all_tokens_in_one_go():
 def test_a_job_that_can_never_fit_is_refused():
     with pytest.raises(SettingsError, match="at most 128 tokens"):
         Engine(replace(DEMO, blocks=8)).submit(Job(100, 100), 0.0)
+
+
+# The coarse engine, which takes many steps as one, against the fine one.
+
+slow_profiles = profiles.filter(lambda one: not one.instant)
+
+
+class Course:
+    """Runs work through an engine; aborts and looks at given times."""
+
+    def __init__(self, profile, coarse: bool) -> None:
+        self.engine = Engine(profile, coarse=coarse)
+        self.sequences: list[Running] = []
+        self.told: dict[Running, list[tuple[int, float]]] = {}
+        self.seen: list[tuple] = []
+
+    def until(self, at: float) -> None:
+        while self.engine.next_at is not None and self.engine.next_at <= at:
+            for one in self.engine.advance(self.engine.next_at):
+                self.told.setdefault(one.sequence, []).append((one.first + one.tokens, one.at))
+
+    def play(self, work, aborts=()) -> None:
+        events = [(at, 0, job) for at, job in work] + [(at, 1, n) for at, n in aborts]
+        for number, (at, kind, what) in enumerate(sorted(events, key=lambda one: one[:2])):
+            # All durations are multiples of 0.1 us: no event may meet a step's end, for there
+            # the two would differ by rounding alone.
+            at = round(at, 4) + number * 3.7e-9
+            self.until(at)
+            engine = self.engine
+            self.seen.append((len(engine.running), len(engine.waiting), *engine.counted(at)))
+            if kind == 0:
+                self.sequences.append(engine.submit(what, at))
+            elif what < len(self.sequences):
+                engine.abort(self.sequences[what], at)
+        self.until(float("inf"))
+
+
+@given(slow_profiles, arrivals, st.lists(st.tuples(st.floats(0, 0.5), st.integers(0, 11))))
+def test_a_coarse_engine_has_the_times_of_a_fine_one(profile, work, aborts):
+    coarse, fine = Course(profile, coarse=True), Course(profile, coarse=False)
+    coarse.play(work, aborts)
+    fine.play(work, aborts)
+    assert coarse.seen == fine.seen
+    assert coarse.engine.totals == fine.engine.totals
+    assert coarse.engine.cache.used == fine.engine.cache.used == 0
+    for one, other in zip(coarse.sequences, fine.sequences, strict=True):
+        assert one.aborted == other.aborted
+        if one.aborted:
+            continue
+        first, last = coarse.told[one][0], coarse.told[one][-1]
+        assert first == (1, pytest.approx(fine.told[other][0][1]))
+        assert last == (one.job.output_tokens, pytest.approx(fine.told[other][-1][1]))
+
+
+def test_a_coarse_engine_wakes_for_requests_and_not_for_tokens():
+    engine = Engine(PROFILES["h100-8b"], coarse=True)
+    engine.submit(Job(100, 2000), 0.0)
+    wakes = 0
+    while engine.next_at is not None:
+        engine.advance(engine.next_at)
+        wakes += 1
+    assert wakes == 2
+
+
+def test_blocks_are_counted_in_the_midst_of_a_run():
+    engine = Engine(PROFILES["demo"], coarse=True)
+    engine.submit(Job(1, 1601), 0.0)
+    engine.advance(engine.next_at)
+    end = engine.next_at
+    assert engine.counted(0.02)[0] == 1
+    assert engine.counted(end / 2)[0] == pytest.approx(50, abs=2)
+    assert engine.cache.used == 1
+
+
+def test_a_run_ends_before_the_blocks_do():
+    profile = replace(PROFILES["demo"], blocks=12, max_model_len=192)
+    coarse, fine = Course(profile, coarse=True), Course(profile, coarse=False)
+    for one in (coarse, fine):
+        one.play([(0.0, Job(20, 100)), (0.0, Job(30, 100))])
+    assert coarse.engine.totals.preemptions == fine.engine.totals.preemptions > 0

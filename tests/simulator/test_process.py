@@ -133,3 +133,16 @@ def test_starting_needs_no_heavy_library():
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert result.stdout.strip() == "[]"
+
+
+async def test_a_server_that_is_out_of_memory_ends_with_its_error(start):
+    process = start()
+    await exchange(process.port, "POST", "/admin/faults", {"crash": "oom"})
+    assert await process.ended() == 1
+    assert "CUDA out of memory" in process.popen.stdout.read()
+
+
+async def test_a_server_that_crashes_ends_with_1(start):
+    process = start()
+    await exchange(process.port, "POST", "/admin/faults", {"crash": "exit"})
+    assert await process.ended() == 1

@@ -75,6 +75,48 @@ async def test_adapters_come_and_go_while_it_runs(sim):
     assert (await sim.chat(model="new")).status == 404
 
 
+async def test_loading_in_place_replaces_an_adapter(sim):
+    body = {"lora_name": "sql", "lora_path": "/adapters/sql-2"}
+    refused = await sim.ask("POST", "/v1/load_lora_adapter", body)
+    assert refused.status == 400
+    assert refused.json()["error"]["type"] == "InvalidUserInput"
+    assert "has already been loaded" in refused.json()["error"]["message"]
+    body["load_inplace"] = True
+    assert (await sim.ask("POST", "/v1/load_lora_adapter", body)).status == 200
+    models = (await sim.ask("GET", "/v1/models")).json()["data"]
+    assert [one["root"] for one in models if one["id"] == "sql"] == ["/adapters/sql-2"]
+
+
+@pytest.mark.parametrize("what", ["load", "unload"])
+async def test_an_adapter_without_a_name_is_vllms_400(sim, what):
+    answer = await sim.ask("POST", f"/v1/{what}_lora_adapter", {})
+    assert answer.status == 400
+    assert answer.json()["error"]["type"] == "InvalidUserInput"
+
+
+async def test_loading_takes_time_and_the_adapter_is_not_there_before(slow):
+    body = {"lora_name": "new", "lora_path": "/new"}
+    loading = asyncio.ensure_future(slow.ask("POST", "/v1/load_lora_adapter", body))
+    twice = asyncio.ensure_future(slow.ask("POST", "/v1/load_lora_adapter", body))
+    await wait_for(lambda: slow.server.app._ready_at, what="it to be loading")
+    assert (await slow.chat(model="new")).status == 404
+    assert sorted([(await loading).status, (await twice).status]) == [200, 400]
+    assert (await slow.chat(model="new")).status == 200
+
+
+async def test_adapter_sets_stay_exposed_and_the_latest_is_the_largest(slow):
+    for name in ("a", "b"):
+        body = {"lora_name": name, "lora_path": name}
+        await slow.ask("POST", "/v1/load_lora_adapter", body)
+        await slow.chat(model=name, max_tokens=2)
+    page = (await slow.ask("GET", "/metrics")).body.decode()
+    families = {one.name: one.samples for one in text_string_to_metric_families(page)}
+    sets = {one.labels["running_lora_adapters"]: one.value
+            for one in families["vllm:lora_requests_info"]}  # fmt: skip
+    assert set(sets) == {"a", "b", ""}
+    assert sets["a"] < sets["b"] < sets[""]
+
+
 async def test_an_unknown_model_is_vllms_404(client):
     with pytest.raises(openai.NotFoundError) as caught:
         await client.chat.completions.create(model="nobody", messages=HELLO)
@@ -97,7 +139,7 @@ async def test_a_malformed_body_is_400_with_an_error_body(sim, body):
     assert answer.json()["error"]["type"] == "Bad Request"
 
 
-@pytest.mark.parametrize("field", [{"n": 2}, {"stream_options": {}}])
+@pytest.mark.parametrize("field", [{"stream_options": {}}])
 async def test_what_the_simulator_cannot_do_is_refused(sim, field):
     assert (await sim.chat(**field)).json()["error"]["type"] == "BadRequestError"
 
@@ -160,7 +202,8 @@ async def test_metrics_name_the_cache_and_the_running_adapters(slow):
     families = {one.name: one.samples for one in text_string_to_metric_families(page)}
     assert families["vllm:cache_config_info"][0].labels["block_size"] == "16"
     assert families["vllm:cache_config_info"][0].labels["num_gpu_blocks"] == "4096"
-    assert families["vllm:lora_requests_info"][0].labels["running_lora_adapters"] == "sql"
+    latest = max(families["vllm:lora_requests_info"], key=lambda one: one.value)
+    assert latest.labels["running_lora_adapters"] == "sql"
     assert families["vllm:num_requests_running"][0].value == 1
     assert families["vllm:kv_cache_usage_perc"][0].value > 0
     talk.cancel()

@@ -5,7 +5,7 @@ import sys
 import click
 
 from tidegate.process.clock import now
-from tidegate.simulator.errors import SimulatorError
+from tidegate.simulator.errors import CrashError, SimulatorError
 from tidegate.simulator.profiles import PROFILES, by_name
 from tidegate.simulator.settings import DEFAULT_MODEL, Settings, tuned
 
@@ -27,7 +27,23 @@ from tidegate.simulator.settings import DEFAULT_MODEL, Settings, tuned
     show_default=True,
     help="Name of the base model; more are aliases. Repeatable.",
 )
-@click.option("--lora-module", "adapters", multiple=True, help="A loaded adapter. Repeatable.")
+@click.option(
+    "--lora-module",
+    "adapters",
+    multiple=True,
+    metavar="NAME[=PATH]",
+    help="A loaded adapter. Repeatable.",
+)
+@click.option(
+    "--max-loras",
+    type=click.IntRange(1),
+    default=4,
+    show_default=True,
+    help="Adapters in one batch, and slots on the GPU.",
+)
+@click.option(
+    "--max-cpu-loras", type=click.IntRange(1), help="Adapters in memory.  [default: --max-loras]"
+)
 @click.option(
     "--profile",
     type=click.Choice(sorted(PROFILES)),
@@ -38,6 +54,9 @@ from tidegate.simulator.settings import DEFAULT_MODEL, Settings, tuned
 @click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same answers.")
 @click.option("--max-num-seqs", type=click.IntRange(1), help="Requests that run at once.")
 @click.option("--max-model-len", type=click.IntRange(2), help="Tokens of prompt and answer.")
+@click.option(
+    "--num-gpu-blocks", "blocks", type=click.IntRange(1), help="KV-cache blocks of 16 tokens."
+)
 @click.option(
     "--time-scale",
     type=click.FloatRange(0, min_open=True),
@@ -57,10 +76,13 @@ def simulate(
     host: str,
     models: tuple[str, ...],
     adapters: tuple[str, ...],
+    max_loras: int,
+    max_cpu_loras: int | None,
     profile: str,
     seed: int,
     max_num_seqs: int | None,
     max_model_len: int | None,
+    blocks: int | None,
     time_scale: float,
     drain_timeout: float,
 ) -> None:
@@ -69,11 +91,20 @@ def simulate(
     The first SIGTERM or Ctrl-C lets running requests finish, the second cuts them. Faults can
     be switched on at /admin/faults while it runs.
     """
-    limits = {"max_num_seqs": max_num_seqs, "max_model_len": max_model_len}
+    limits = {"max_num_seqs": max_num_seqs, "max_model_len": max_model_len, "blocks": blocks}
     try:
-        tuned_profile = tuned(by_name(profile), time_scale=time_scale, **limits)
-        settings = Settings(models=models, adapters=adapters, profile=tuned_profile, seed=seed)
+        settings = Settings(
+            models=models,
+            adapters=adapters,
+            profile=tuned(by_name(profile), time_scale=time_scale, **limits),
+            seed=seed,
+            max_loras=max_loras,
+            max_cpu_loras=max_cpu_loras,
+        )
         clean = _serve(settings, host, port, drain_timeout)
+    except CrashError as error:
+        click.echo(str(error) or "crashed: a fault was switched on", err=True)
+        sys.exit(1)
     except SimulatorError as error:
         raise click.ClickException(str(error)) from error
     if not clean:

@@ -10,10 +10,11 @@ from typing import Any, Final
 import msgspec
 
 from tidegate.simulator import openai, text
+from tidegate.simulator.adapters import AdapterSlots
 from tidegate.simulator.driver import Driver
 from tidegate.simulator.engine import Engine, Pace
 from tidegate.simulator.errors import RequestError, bad_request, malformed, not_found
-from tidegate.simulator.faults import HEALTHY, Faults
+from tidegate.simulator.faults import DEAD, HEALTHY, Crash, Faults, refusal
 from tidegate.simulator.generation import Generation, plan
 from tidegate.simulator.http import Reply, Request
 from tidegate.simulator.metrics import CONTENT_TYPE, Metrics
@@ -27,6 +28,9 @@ from tidegate.simulator.openai import (
 from tidegate.simulator.settings import Settings
 
 ADMIN_PATH: Final = "/admin/faults"
+RAMP_STEP_S: Final = 0.1
+LAST_WORDS_S: Final = 0.05
+"""How long a server that is out of memory still answers: with errors."""
 VERSION: Final = b'{"version":"0.32.0+tidegate.simulator"}'
 
 Answer = Callable[[Request, Reply], None]
@@ -39,21 +43,39 @@ class App:
         settings: Models, speed and limits.
         loop: Whose timers drive the engine.
         wall: Returns the time in seconds since the epoch.
+        on_crash: Called when a fault ends the server.
 
     """
 
     def __init__(
-        self, settings: Settings, loop: asyncio.AbstractEventLoop, wall: Callable[[], float]
+        self,
+        settings: Settings,
+        loop: asyncio.AbstractEventLoop,
+        wall: Callable[[], float],
+        on_crash: Callable[[Crash], None],
     ) -> None:
         self.settings = settings
         self.faults = HEALTHY
-        self.engine = Engine(settings.profile)
+        profile = settings.profile
+        self._slots = AdapterSlots(
+            settings.max_loras, settings.host_loras, profile.adapter_disk_s, profile.adapter_copy_s
+        )
+        self.engine = Engine(profile, adapters=self._slots)
         self.metrics = Metrics(settings)
-        self.adapters = {name: name for name in settings.adapters}
+        named = [one.partition("=") for one in settings.adapters]
+        self.adapters = {name: path or name for name, _, path in named}
+        """Paths of the loaded adapters by their names."""
+        for name in self.adapters:
+            self._slots.load(name)
+        self._ready_at: dict[str, float] = {}
+        """When the adapters are there that are being loaded."""
+        self._frozen: bytes | None = None
+        self._dead = False
         self._wall = wall
         self._created = int(wall())
         self._loop = loop
-        self._driver = Driver(self.engine, self.metrics, loop)
+        self._on_crash = on_crash
+        self._driver = Driver(self.engine, self.metrics, loop, wall)
         self._rng = random.Random(settings.seed)
         self._nonce = secrets.token_hex(6)
         self._number = count(1)
@@ -99,18 +121,20 @@ class App:
         body = _parse(parser, request.body)
         adapter = self._adapter(body.model)
         faults = self.faults
+        if self._dead:
+            raise DEAD
         if faults.hang:
             return
-        if faults.error_rate and self._rng.random() < faults.error_rate:
+        draw = self._rng.random
+        if (refused := refusal(faults, draw() if faults is not HEALTHY else 1.0)) is not None:
             self.metrics.finished["error"] += 1
-            raise RequestError(faults.status, "InternalServerError", "A fault was switched on.")
-        planned = plan(body, self.settings.profile, self.settings.seed, adapter)
-        chat = isinstance(body, ChatRequest)
-        name = request.request_id or f"{self._nonce}-{next(self._number)}"
-        request_id = f"{'chatcmpl' if chat else 'cmpl'}-{name}"
-        model = body.model or self.settings.models[0]
-        face = Face(chat, request_id, int(self._wall()), model)
-        generation = Generation(body, planned, face, reply, faults.reset_after_events)
+            raise refused
+        seed: int | str = self.settings.seed
+        if faults.wrong_rate and draw() < faults.wrong_rate:
+            seed = f"{seed}/wrong"
+        choices = range(body.n or 1)
+        plans = [plan(body, self.settings.profile, seed, adapter, n) for n in choices]
+        generation = Generation(body, plans, self._faces(body, request, choices), reply, faults)
         if faults.delay_s:
             timer = self._loop.call_later(
                 faults.delay_s, generation.start, self._driver, self.metrics
@@ -118,6 +142,15 @@ class App:
             reply.on_gone = timer.cancel
         else:
             generation.start(self._driver, self.metrics)
+
+    def _faces(
+        self, body: ChatRequest | CompletionRequest, request: Request, choices: range
+    ) -> list[Face]:
+        chat = isinstance(body, ChatRequest)
+        name = request.request_id or f"{self._nonce}-{next(self._number)}"
+        request_id = f"{'chatcmpl' if chat else 'cmpl'}-{name}"
+        model, now = body.model or self.settings.models[0], int(self._wall())
+        return [Face(chat, request_id, now, model, n) for n in choices]
 
     def _adapter(self, model: str) -> str:
         """Return the adapter that `model` names; '' is the base model."""
@@ -153,6 +186,9 @@ class App:
             raise RequestError(
                 400, "InvalidUserInput", "Both 'lora_name' and 'lora_path' must be provided."
             )
+        if (ready_at := self._ready_at.get(name)) is not None:  # one after the other, as in vLLM
+            self._loop.call_at(ready_at, self._again, request, reply)
+            return
         if name in self.adapters and not body.load_inplace:
             raise RequestError(
                 400,
@@ -162,26 +198,59 @@ class App:
             )
         if name in self.settings.models:
             raise bad_request(f"The lora adapter '{name}' has the name of a model.", "lora_name")
-        self.adapters[name] = body.lora_path
+        if name in self.faults.missing_adapters:
+            raise not_found(f"Loading lora {name} failed: No adapter found for {body.lora_path}")
+        if body.load_inplace:
+            self._slots.forget(name)
+        seconds = self._slots.load(name) + self.faults.adapter_delay_s
+        if seconds:
+            self._ready_at[name] = self._loop.time() + seconds
+            self._loop.call_later(seconds, self._loaded, name, body.lora_path, reply)
+        else:
+            self._loaded(name, body.lora_path, reply)
+
+    def _again(self, request: Request, reply: Reply) -> None:
+        try:
+            self._load(request, reply)
+        except RequestError as error:
+            reply.send(error.status, openai.error_body(error))
+
+    def _loaded(self, name: str, path: str, reply: Reply) -> None:
+        self._ready_at.pop(name, None)
+        self.adapters[name] = path
         message = f"Success: LoRA adapter '{name}' added successfully."
         reply.send(200, message.encode(), "text/plain; charset=utf-8")
 
     def _unload(self, request: Request, reply: Reply) -> None:
         name = _parse(_ADAPTER, request.body).lora_name
         if not name:
-            raise RequestError(400, "InvalidUserInput", "'lora_name' needs to be provided.")
+            raise RequestError(
+                400,
+                "InvalidUserInput",
+                "'lora_name' needs to be provided to unload a LoRA adapter.",
+            )
         if self.adapters.pop(name, None) is None:
             raise not_found(f"The lora adapter '{name}' cannot be found.")
+        self._slots.forget(name)
         message = f"Success: LoRA adapter '{name}' removed successfully."
         reply.send(200, message.encode(), "text/plain; charset=utf-8")
 
     # Operation
 
     def _health(self, _: Request, reply: Reply) -> None:
-        reply.send(503 if self.faults.unhealthy else 200)
+        reply.send(503 if self.faults.unhealthy or self._dead else 200)
 
     def _scrape(self, _: Request, reply: Reply) -> None:
-        reply.send(200, self.metrics.render(self.engine, self._wall()), CONTENT_TYPE)
+        if self.faults.metrics == "broken":
+            raise RequestError(500, "InternalServerError", "Internal server error")
+        page = self._frozen or self._page()
+        if self.faults.metrics_delay_s:
+            self._loop.call_later(self.faults.metrics_delay_s, reply.send, 200, page, CONTENT_TYPE)
+        else:
+            reply.send(200, page, CONTENT_TYPE)
+
+    def _page(self) -> bytes:
+        return self.metrics.render(self.engine, self._wall())
 
     def _show_faults(self, _: Request, reply: Reply) -> None:
         reply.send(200, msgspec.json.encode(self.faults))
@@ -198,9 +267,55 @@ class App:
         self._use_faults(HEALTHY, reply)
 
     def _use_faults(self, faults: Faults, reply: Reply) -> None:
+        frozen = faults.metrics == "frozen"
+        self._frozen = (self._frozen or self._page()) if frozen else None
         self.faults = faults
-        self.engine.pace = Pace(faults.ttft_factor, faults.itl_factor)
+        self._ramp(faults, self._loop.time())
+        self._driver.after_step = self._check_memory if faults.oom_at_usage else None
         reply.send(200, msgspec.json.encode(faults))
+        if faults.crash:
+            self._crash(faults.crash)
+
+    def _ramp(self, faults: Faults, since: float) -> None:
+        """Set the pace, and come back while it is still changing."""
+        if self.faults is not faults:  # others have been switched on
+            return
+        passed = self._loop.time() - since
+        share = min(1.0, passed / faults.ramp_s) if faults.ramp_s else 1.0
+        self.engine.pace = Pace(
+            1 + (faults.ttft_factor - 1) * share, 1 + (faults.itl_factor - 1) * share
+        )
+        if share < 1:
+            self._loop.call_later(RAMP_STEP_S, self._ramp, faults, since)
+
+    def _check_memory(self) -> None:
+        most = self.faults.oom_at_usage
+        if most is not None and self.engine.cache.usage >= most:
+            self._crash("oom")
+
+    def _crash(self, kind: Crash) -> None:
+        """End the server; out of memory, its requests hear of it first."""
+        if self._dead:
+            return
+        self._dead = True
+        self._driver.after_step = None
+        if kind == "oom":
+            self._fail_all()
+            self._loop.call_later(LAST_WORDS_S, self._on_crash, kind)
+        else:
+            self._on_crash(kind)
+
+    def _fail_all(self) -> None:
+        """Answer all running requests with an error."""
+        failed: set[Generation] = set()
+        for sequence in (*self.engine.running, *self.engine.waiting):
+            choice = sequence.owner
+            if choice is None:
+                continue
+            self._driver.abort(sequence)
+            if choice.generation not in failed:
+                failed.add(choice.generation)
+                choice.generation.fail(DEAD)
 
 
 _TOKENIZE: Final = openai.parser(TokenizeRequest)

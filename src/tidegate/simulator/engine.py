@@ -2,20 +2,30 @@
 
 The engine does one step at a time. A step decodes one token of every running sequence and
 prefills prompts with the rest of its token budget; how long it takes comes from the profile.
-Sequences beyond `max_num_seqs`, or without room in the KV cache, wait in order. A sequence
-that can't grow pushes out the youngest, which later starts over with all its tokens as prompt.
+Sequences beyond `max_num_seqs`, without a slot for their adapter, or without room in the KV
+cache wait in order. A sequence that can't grow pushes out the youngest, which later starts over
+with all its tokens as prompt.
 
 Time is the caller's: `advance(now)` ends the steps that are over by `now`, `next_at` says when
 to call again. Nothing here reads a clock, so a fleet of engines can run on one event heap.
+
+Steps in which nobody joins or leaves differ only by a growing context, so a run of them has a
+closed form. A `coarse` engine takes such a run as one and tells of first and last tokens alone;
+`interrupt` ends it early when somebody comes. Its times are those of the fine engine. To make a
+run cost nothing, no sequence is touched in it: what a sequence generated is counted by the
+engine's clock, and blocks by how many sequences start a new one at each of `block_size` ticks.
 
 Invariant: at most `max_num_seqs` run, and every sequence that isn't aborted finishes.
 """
 
 from collections import deque
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from itertools import count
+from math import sqrt
+from typing import Any, Final
 
+from tidegate.simulator.adapters import AdapterSlots
 from tidegate.simulator.errors import SettingsError
 from tidegate.simulator.kv import BlockPool
 from tidegate.simulator.profiles import Profile
@@ -24,9 +34,9 @@ CATCH_UP_S: Final = 0.02
 """A caller that calls this late doesn't slow the engine; later ones do, as a GPU can't hurry."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that would triple what making one costs
 class Job:
-    """What a request asks of the engine."""
+    """What a request asks of the engine. Not to be changed once it is submitted."""
 
     prompt_tokens: int
     output_tokens: int
@@ -37,27 +47,53 @@ class Job:
     """The LoRA adapter that it wants; '' is the base model."""
 
 
+@dataclass(slots=True)
+class Clock:
+    """Counts an engine's decode steps."""
+
+    ticks: int = 0
+
+
 @dataclass(slots=True, eq=False)
 class Running:
     """A job in the engine. Times in seconds on the caller's clock."""
 
     job: Job
+    clock: Clock
     arrived_at: float
     admitted_at: float | None = None
     first_token_at: float | None = None
     last_token_at: float | None = None
+    """When the last token was made that was told."""
     cached_tokens: int = 0
     """Prompt tokens that were in the prefix cache when it first ran."""
-    generated: int = 0
-    computed: int = 0
-    """Tokens in the KV cache."""
     target: int = 0
     """Tokens to have in the KV cache before it decodes: the prompt, and more after a preemption."""
-    private: int = 0
-    """Unshared blocks that it holds."""
+    prefilled: int = 0
+    """Of those, how many it has."""
+    told: int = 0
+    """Tokens that were told."""
+    settled: int = 0
+    """Tokens that were generated before `since`."""
+    since: int = -1
+    """The tick at which it began to decode; -1 while it doesn't."""
+    ends_at_tick: int = -1
+    """The tick at which it has all its tokens; -1 while it doesn't decode."""
     seated: bool = False
     """Whether it runs; else it waits, or is gone."""
     aborted: bool = False
+    owner: Any = None
+    """Whatever the caller wants to find here again."""
+
+    @property
+    def generated(self) -> int:
+        """How many tokens were generated."""
+        return self.settled + (self.clock.ticks - self.since if self.since >= 0 else 0)
+
+    @property
+    def computed(self) -> int:
+        """How many tokens are in the KV cache."""
+        return self.prefilled + (self.clock.ticks - self.since if self.since >= 0 else 0)
 
     @property
     def finished(self) -> bool:
@@ -65,9 +101,9 @@ class Running:
         return self.generated >= self.job.output_tokens
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Progress:
-    """`tokens` more tokens of a sequence, made at `at`.
+    """`tokens` more tokens of a sequence, the last of them made at `at`.
 
     It stands for itself: the sequence may have moved on when it is read.
     """
@@ -78,7 +114,7 @@ class Progress:
     tokens: int
     at: float
     gap: float | None
-    """Seconds a token since the last one; None for the first."""
+    """Seconds a token since the last one that was told; None for the first."""
 
     @property
     def last(self) -> bool:
@@ -109,39 +145,121 @@ Chunks = list[tuple[Running, int]]
 """Sequences with how many of their prompt's tokens a step prefills."""
 
 
-@dataclass(frozen=True, slots=True)
 class Step:
-    """One step in the making."""
+    """One step in the making, or a run of `tokens` steps that only decode.
 
-    ends_at: float
-    prefills: Chunks
-    decodes: list[Running]
-    tokens: int
-    """How many tokens each decoding sequence makes: 1 wherever steps take time."""
+    Args:
+        started_at: When it began.
+        prefills: What it prefills; a run nothing.
+        tokens: How many steps it is.
+        first_s: How long it takes, or the first one of a run.
+        more_s: How much longer each step of a run takes than the one before it.
+
+    """
+
+    __slots__ = ("ends_at", "first_s", "more_s", "prefills", "started_at", "tokens")
+
+    def __init__(
+        self, started_at: float, prefills: Chunks, tokens: int, first_s: float, more_s: float = 0.0
+    ) -> None:
+        self.started_at = started_at
+        self.prefills = prefills
+        self.tokens = tokens
+        self.first_s = first_s
+        self.more_s = more_s
+        self.ends_at = started_at + first_s if tokens == 1 else self.end_of(tokens)
+
+    def end_after(self, tokens: int) -> None:
+        """Make it a run of so many steps."""
+        self.tokens = tokens
+        self.ends_at = self.end_of(tokens)
+
+    def end_of(self, tokens: int) -> float:
+        """Return when a run's first `tokens` steps are over."""
+        growth = self.more_s * (tokens * (tokens - 1) // 2)
+        return self.started_at + self.first_s * tokens + growth
+
+    def begun_by(self, now: float) -> int:
+        """Return how many steps of a run have begun by `now`; the last is not over."""
+        if now <= self.started_at:
+            return 1
+        passed, more = now - self.started_at, self.more_s
+        if more:
+            half = self.first_s - more / 2
+            over = int((sqrt(half * half + 2 * more * passed) - half) / more)
+        else:
+            over = int(passed / self.first_s)
+        over = min(over, self.tokens - 1)
+        while over and self.end_of(over) > now:  # rounding, here and below
+            over -= 1
+        while over < self.tokens - 1 and self.end_of(over + 1) <= now:
+            over += 1
+        return over + 1
 
 
-@dataclass(slots=True)
 class Engine:
-    """The batch, the queue and the cache of one simulated server."""
+    """The batch, the queue and the cache of one simulated server.
 
-    profile: Profile
-    pace: Pace = field(default_factory=Pace)
-    totals: Totals = field(default_factory=Totals)
-    waiting: deque[Running] = field(default_factory=deque)
-    running: list[Running] = field(default_factory=list)
-    cache: BlockPool = field(init=False)
-    _step: Step | None = None
+    Args:
+        profile: How fast it is and what it holds.
+        pace: How sick it is.
+        adapters: The adapters' slots; without them there are as many as anybody wants.
+        coarse: Tell of first and last tokens only, and take steps in between as one.
 
-    def __post_init__(self) -> None:
-        self.cache = BlockPool(self.profile.blocks)
+    """
+
+    __slots__ = (
+        "_ahead", "_context", "_crossing", "_decoding", "_due", "_held_up_s", "_numbers",
+        "_prefilling", "_runs", "_step", "adapters", "cache", "clock", "coarse", "pace", "profile",
+        "running", "totals", "waiting",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        profile: Profile,
+        pace: Pace | None = None,
+        adapters: AdapterSlots | None = None,
+        *,
+        coarse: bool = False,
+    ) -> None:
+        self.profile = profile
+        self.pace = pace or Pace()
+        self.adapters = adapters or AdapterSlots(profile.max_num_seqs, 1 << 30, 0.0, 0.0)
+        self.coarse = coarse
+        self._runs = coarse or profile.instant
+        self.totals = Totals()
+        self.clock = Clock()
+        self.waiting: deque[Running] = deque()
+        self.running: list[Running] = []
+        """In the order in which they were admitted."""
+        self.cache = BlockPool(profile.blocks)
+        self._step: Step | None = None
+        self._prefilling: list[Running] = []
+        self._decoding = 0
+        self._context = 0
+        """Tokens in the KV cache of those that decode."""
+        self._ahead = 0
+        """Tokens of a run for which every decoding sequence has its blocks already."""
+        self._crossing = [0] * profile.block_size
+        """How many sequences need a new block at a tick, by its remainder."""
+        self._due: list[tuple[int, int, Running]] = []
+        """Heap of the ticks at which sequences finish; some entries are stale."""
+        self._numbers = count()
+        self._held_up_s = 0.0
+        """What loading adapters adds to the step in the making."""
 
     @property
     def next_at(self) -> float | None:
         """When the step in the making ends; None when there's nothing to do."""
         return self._step.ends_at if self._step else None
 
-    def submit(self, job: Job, now: float) -> Running:
+    def submit(self, job: Job, now: float, owner: Any = None) -> Running:
         """Queue a job; an idle engine starts on it at once.
+
+        Args:
+            job: What is asked.
+            now: The time.
+            owner: Kept with the sequence.
 
         Raises:
             SettingsError: It could never run: it doesn't fit into the KV cache.
@@ -150,153 +268,298 @@ class Engine:
         if self._blocks_for(job.prompt_tokens + job.output_tokens) > self.profile.blocks:
             tokens = self.profile.blocks * self.profile.block_size
             raise SettingsError(f"job: found {job}, expected at most {tokens} tokens")
-        sequence = Running(job, arrived_at=now)
+        sequence = Running(job, self.clock, now, owner=owner)
         self.waiting.append(sequence)
         if self._step is None:
             self._step = self._schedule(now)
+        else:
+            self.interrupt(now)
         return sequence
 
-    def abort(self, sequence: Running) -> None:
-        """Forget a sequence; its blocks are free at once. Finished ones are left alone."""
+    def abort(self, sequence: Running, now: float | None = None) -> None:
+        """Forget a sequence; its blocks are free at once. Finished ones are left alone.
+
+        Args:
+            sequence: Of this engine.
+            now: The time; a coarse engine needs it.
+
+        """
         if sequence.aborted or sequence.finished:
             return
+        if now is not None:
+            self.interrupt(now)
+            self._settle()
         sequence.aborted = True
         if sequence.seated:
             self._drop(sequence)
         else:
             self.waiting.remove(sequence)
         if not self.running and not self.waiting:
-            self._step = None
+            self._step, self._ahead = None, 0
+
+    def interrupt(self, now: float) -> None:
+        """End a run of steps with the one that is being done at `now`."""
+        step = self._step
+        if self.coarse and step is not None and step.tokens > 1:
+            step.end_after(step.begun_by(now))
 
     def advance(self, now: float) -> list[Progress]:
         """End the steps that are over by `now` and return what they made, in order of time."""
         progress: list[Progress] = []
         while (step := self._step) is not None and step.ends_at <= now:
-            progress.extend(self._end(step))
+            self._end(step, progress)
             self._step = self._schedule(max(step.ends_at, now - CATCH_UP_S))
         return progress
 
+    def counted(self, now: float) -> tuple[int, int]:
+        """Return the blocks that are held and the tokens generated, in the midst of a run too."""
+        step, used, total = self._step, self.cache.used, self.totals.generated_tokens
+        if step is None or step.tokens == 1:
+            return used, total
+        begun = step.begun_by(now)
+        return used + self._needed(begun), total + self._decoding * (begun - 1)
+
+    # A step's beginning
+
     def _schedule(self, now: float) -> Step | None:
-        profile = self.profile
-        preemptions = self.totals.preemptions
-        tokens = self._burst()
-        decodes = self._grow(tokens)
-        prefills = self._chunks(profile.max_num_batched_tokens - len(decodes))
-        if self.totals.preemptions == preemptions:  # else the room would go back and forth
-            taken = len(decodes) + sum(chunk for _, chunk in prefills)
-            prefills += self._admit(profile.max_num_batched_tokens - taken, now)
-        if not decodes and not prefills:
+        profile, preemptions = self.profile, self.totals.preemptions
+        if self._decoding:
+            self._make_room()
+        budget = profile.max_num_batched_tokens - self._decoding
+        prefills = self._chunks(budget) if self._prefilling else []
+        settled = self.totals.preemptions == preemptions  # else the room would go back and forth
+        if self.waiting and settled:
+            budget -= sum(chunk for _, chunk in prefills)
+            prefills += self._admit(budget, now)
+        if prefills:
+            return Step(now, prefills, 1, self._duration(prefills))
+        if not self._decoding:
             return None
-        return Step(now + self._duration(len(decodes), prefills), prefills, decodes, tokens)
+        pace = self.pace.itl
+        first = profile.decode_s(self._decoding, self._context) * pace
+        more = profile.context_token_s * self._decoding * pace
+        return Step(now, prefills, self._run_length() if settled else 1, first, more)
 
-    def _duration(self, decoding: int, prefills: Chunks) -> float:
+    def _duration(self, prefills: Chunks) -> float:
         profile, pace = self.profile, self.pace
-        prompt = profile.prefill_time(sum(chunk for _, chunk in prefills)) * pace.ttft
-        if not decoding:
-            return profile.step_s * pace.ttft + prompt
-        return (profile.step_s + profile.decode_time(decoding)) * pace.itl + prompt
+        tokens = pairs = 0
+        for one, chunk in prefills:
+            tokens += chunk
+            pairs += chunk * one.prefilled + chunk * chunk // 2
+        whole = profile.step_time(tokens, pairs, self._decoding, self._context)
+        held_up, self._held_up_s = self._held_up_s, 0.0
+        if not self._decoding:
+            return whole * pace.ttft + held_up
+        decode = profile.decode_s(self._decoding, self._context)
+        return decode * pace.itl + (whole - decode) * pace.ttft + held_up
 
-    def _burst(self) -> int:
-        """Return how many tokens a step may make without changing what anybody sees.
+    def _run_length(self) -> int:
+        """Return how many steps may be one without changing what anybody sees.
 
-        Steps that take no time and have the same batch are one: it saves a benchmark's
+        For steps that take no time that is so in a fine engine too: it saves a benchmark's
         server most of its work.
         """
-        seats = self.profile.max_num_seqs - len(self.running)
-        if not self.profile.instant or (self.waiting and seats):
+        if not self._runs:
             return 1
-        if any(one.computed < one.target for one in self.running):
-            return 1
-        return min((one.job.output_tokens - one.generated for one in self.running), default=1)
+        due = self._due
+        while due[0][2].ends_at_tick != due[0][0]:
+            heappop(due)  # it left before it finished, or came back since
+        steps = due[0][0] - self.clock.ticks
+        free = self.cache.free
+        # Every sequence needs a block every `block_size` steps: see whether that is enough.
+        if free >= self._decoding * (steps // self.profile.block_size + 1):
+            return steps
+        return self._steps_within(free, steps)
 
-    def _grow(self, tokens: int) -> list[Running]:
-        """Make room for `tokens` more of each decoding sequence and return those."""
-        decoding = [one for one in self.running if one.computed >= one.target]
-        for one in decoding:
-            more = self._blocks_for(one.computed + tokens) - len(one.job.prefix) - one.private
-            while more > 0 and one.seated and not self.cache.grow(more):
-                self._preempt(self.running[-1])
-            if more > 0 and one.seated:
-                one.private += more
-        return [one for one in decoding if one.seated]
+    def _steps_within(self, free: int, most: int) -> int:
+        """Return how many steps `free` blocks last, the first of which has its blocks."""
+        size, tick = self.profile.block_size, self.clock.ticks
+        rounds = free // self._decoding
+        steps, free = 1 + rounds * size, free - rounds * self._decoding
+        while steps < most and (need := self._crossing[(tick + steps) % size]) <= free:
+            steps, free = steps + 1, free - need
+        return min(steps, most)
+
+    def _needed(self, steps: int) -> int:
+        """Return how many blocks a run's first `steps` steps take that aren't taken yet."""
+        size, ahead = self.profile.block_size, self._ahead
+        if steps <= ahead:
+            return 0
+        rounds, rest = divmod(steps - ahead, size)
+        crossing, start = self._crossing, (self.clock.ticks + ahead) % size
+        end = start + rest
+        part = sum(crossing[start:end])
+        if end > size:
+            part += sum(crossing[: end - size])
+        return rounds * self._decoding + part
+
+    def _make_room(self) -> None:
+        """Take the blocks of a step's decoding sequences; push out the youngest for them."""
+        at = self.clock.ticks % self.profile.block_size
+        while (need := self._crossing[at]) and not self.cache.grow(need):
+            self._preempt(self.running[-1])
+        self._ahead = 1 if self._decoding else 0
 
     def _chunks(self, budget: int) -> Chunks:
         """Return the next piece of every prompt that is being prefilled, within `budget`."""
         chunks = []
-        for one in self.running:
-            chunk = min(one.target - one.computed, budget)
+        for one in self._prefilling:
+            chunk = min(one.target - one.prefilled, budget)
             if chunk > 0:
                 chunks.append((one, chunk))
                 budget -= chunk
         return chunks
 
     def _admit(self, budget: int, now: float) -> Chunks:
-        """Start waiting sequences, in order, while there are seats, tokens and blocks."""
-        chunks = []
-        while self.waiting and budget > 0 and len(self.running) < self.profile.max_num_seqs:
+        """Start waiting sequences, in order, while there are seats, tokens and blocks.
+
+        Those whose adapter finds no slot are passed over, as vLLM does.
+        """
+        chunks: Chunks = []
+        passed: list[Running] = []
+        seats = self.profile.max_num_seqs - len(self.running)
+        while self.waiting and budget > 0 and len(chunks) < seats:
             one = self.waiting[0]
+            if not self.adapters.admits(one.job.adapter):
+                passed.append(self.waiting.popleft())
+                continue
             if not self._start(one, now):
                 break
-            self.running.append(self.waiting.popleft())
-            one.seated = True
-            chunk = min(one.target - one.computed, budget)
+            self._seat(self.waiting.popleft())
+            chunk = min(one.target - one.prefilled, budget)
             chunks.append((one, chunk))
             budget -= chunk
+        self.waiting.extendleft(reversed(passed))
         return chunks
+
+    def _seat(self, one: Running) -> None:
+        self.running.append(one)
+        self._prefilling.append(one)
+        one.seated = True
+        if one.job.adapter:
+            self._held_up_s += self.adapters.enter(one.job.adapter)
 
     def _start(self, one: Running, now: float) -> bool:
         """Give a waiting sequence its blocks; False where there's no room."""
         job = one.job
-        one.target = job.prompt_tokens + one.generated
+        one.target = job.prompt_tokens + one.settled
         resident = self.cache.resident(job.prefix) * self.profile.block_size
-        private = self._blocks_for(one.target) - len(job.prefix)
-        if not self.cache.take(job.prefix, private):
+        if not self.cache.take(job.prefix, self._blocks_for(one.target) - len(job.prefix)):
             return False
-        one.private = private
-        one.computed = min(resident, one.target - 1)  # the last token's logits are always needed
+        one.prefilled = min(resident, one.target - 1)  # the last token's logits are always needed
         if one.admitted_at is None:
-            one.admitted_at, one.cached_tokens = now, one.computed
+            one.admitted_at, one.cached_tokens = now, one.prefilled
             self.totals.prefix_queries += job.prompt_tokens
-            self.totals.prefix_hits += one.computed
+            self.totals.prefix_hits += one.prefilled
         return True
+
+    # A step's end
+
+    def _end(self, step: Step, progress: list[Progress]) -> None:
+        decoders = self._decoding
+        if decoders:
+            self._pass(step.tokens, step.tokens)
+        self._ahead = 0
+        for one, chunk in step.prefills:
+            if one.seated:  # else aborted
+                one.prefilled += chunk
+                if one.prefilled >= one.target:
+                    self._join(one, step.ends_at, progress)
+        if not decoders:
+            return
+        if self.coarse:
+            self._tell_finished(step.ends_at, progress)
+        else:
+            self._tell_all(step.ends_at, progress)
+
+    def _pass(self, steps: int, begun: int) -> None:
+        """Count `steps` steps as done; of the run, `begun` have their blocks then."""
+        if begun > self._ahead:
+            self.cache.grow(self._needed(begun))
+        self._ahead = begun - steps
+        self.clock.ticks += steps
+        self._context += self._decoding * steps
+        self.totals.generated_tokens += self._decoding * steps
+
+    def _settle(self) -> None:
+        """Count all steps of a run but the last as done, and make that a step of its own."""
+        step = self._step
+        if step is not None and (done := step.tokens - 1):
+            self._pass(done, step.tokens)
+            started_at, first_s = step.end_of(done), step.first_s + step.more_s * done
+            self._step = Step(started_at, [], 1, first_s)
+
+    def _join(self, one: Running, at: float, progress: list[Progress]) -> None:
+        """Let a prefilled sequence decode; its prompt's last token gave the next one."""
+        self._prefilling.remove(one)
+        one.settled += 1
+        self.totals.generated_tokens += 1
+        if one.first_token_at is None:
+            one.first_token_at = at
+            self.totals.prompt_tokens += one.job.prompt_tokens
+        ticks = self.clock.ticks
+        one.since = ticks
+        self._decoding += 1
+        self._context += one.prefilled
+        self._crossing[(ticks - one.prefilled) % self.profile.block_size] += 1
+        left = one.job.output_tokens - one.settled
+        if left and self._runs:
+            one.ends_at_tick = ticks + left
+            heappush(self._due, (ticks + left, next(self._numbers), one))
+        if not self.coarse or one.told == 0 or not left:
+            progress.append(self._told(one, at))
+        if not left:
+            self._drop(one)
+
+    def _tell_all(self, at: float, progress: list[Progress]) -> None:
+        ticks, finished = self.clock.ticks, []
+        for one in self.running:
+            if 0 <= one.since < ticks:
+                progress.append(self._told(one, at))
+                if one.told >= one.job.output_tokens:
+                    finished.append(one)
+        for one in finished:
+            self._drop(one)
+
+    def _tell_finished(self, at: float, progress: list[Progress]) -> None:
+        ticks, due = self.clock.ticks, self._due
+        while due and due[0][0] <= ticks:
+            tick, _, one = heappop(due)
+            if one.ends_at_tick == tick:
+                progress.append(self._told(one, at))
+                self._drop(one)
+
+    def _told(self, one: Running, at: float) -> Progress:
+        first, generated = one.told, one.generated
+        tokens = generated - first
+        gap = None if one.last_token_at is None else (at - one.last_token_at) / tokens
+        one.told, one.last_token_at = generated, at
+        return Progress(one, first, tokens, at, gap)
+
+    # Leaving
 
     def _preempt(self, one: Running) -> None:
         self._drop(one)
-        one.computed = 0
-        one.target = one.job.prompt_tokens + one.generated
         self.waiting.appendleft(one)
         self.totals.preemptions += 1
 
     def _drop(self, one: Running) -> None:
         self.running.remove(one)
+        tokens = one.target
+        if one.since < 0:
+            self._prefilling.remove(one)
+        else:
+            tokens = one.computed
+            self._decoding -= 1
+            self._context -= tokens
+            self._crossing[(one.since - one.prefilled) % self.profile.block_size] -= 1
+            tokens += self._ahead
+            one.settled, one.since, one.ends_at_tick = one.generated, -1, -1
         one.seated = False
-        self.cache.release(one.job.prefix, one.private)
-        one.private = 0
-
-    def _end(self, step: Step) -> Iterable[Progress]:
-        for one, chunk in step.prefills:
-            if one.aborted:
-                continue
-            one.computed += chunk
-            if one.computed >= one.target:
-                yield self._made(one, 1, step.ends_at)
-        for one in step.decodes:
-            if not one.aborted:
-                one.computed += step.tokens
-                yield self._made(one, step.tokens, step.ends_at)
-
-    def _made(self, one: Running, tokens: int, at: float) -> Progress:
-        gap = None if one.last_token_at is None else (at - one.last_token_at) / tokens
-        first = one.generated
-        one.generated += tokens
-        self.totals.generated_tokens += tokens
-        if one.first_token_at is None:
-            one.first_token_at = at
-            self.totals.prompt_tokens += one.job.prompt_tokens
-        one.last_token_at = at
-        if one.finished:
-            self._drop(one)
-        return Progress(one, first, tokens, at, gap)
+        job = one.job
+        self.cache.release(job.prefix, self._blocks_for(tokens) - len(job.prefix))
+        if job.adapter:
+            self.adapters.leave(job.adapter)
 
     def _blocks_for(self, tokens: int) -> int:
         return -(-tokens // self.profile.block_size)

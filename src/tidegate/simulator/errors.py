@@ -3,7 +3,8 @@
 TidegateError
 └─ SimulatorError
    ├─ SettingsError     the server can't be started like that
-   └─ RequestError      a request is refused: becomes vLLM's error body
+   ├─ RequestError      a request is refused: becomes vLLM's error body
+   └─ CrashError        a fault has ended the server
 """
 
 from http import HTTPStatus
@@ -21,6 +22,12 @@ class SettingsError(SimulatorError):
     """A setting has a value that it can't have."""
 
     reason = "InvalidSettings"
+
+
+class CrashError(SimulatorError):
+    """A fault has ended the server; the message is what a real one would have said, '' nothing."""
+
+    reason = "Crashed"
 
 
 class RequestError(SimulatorError):

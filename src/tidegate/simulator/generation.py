@@ -1,18 +1,19 @@
 """One inference request from its parsed body to the last byte of its answer.
 
 The whole answer is known when the request arrives (`plan`); the engine only says when each
-token of it is due.
+token of it is due. An answer with `n` choices is `n` jobs of the engine that share their prompt.
 """
 
 from dataclasses import dataclass
 
-from tidegate.simulator import openai, text
+from tidegate.simulator import logprobs, openai, text, tools
 from tidegate.simulator.driver import Driver
 from tidegate.simulator.engine import Job, Progress, Running
-from tidegate.simulator.errors import bad_request
+from tidegate.simulator.errors import RequestError, bad_request
+from tidegate.simulator.faults import HEALTHY, Faults
 from tidegate.simulator.http import Reply
 from tidegate.simulator.metrics import Metrics
-from tidegate.simulator.openai import ChatRequest, CompletionRequest, Face, Usage
+from tidegate.simulator.openai import ChatRequest, CompletionRequest, Face, ToolCall, Usage
 from tidegate.simulator.profiles import Profile
 
 RESET_AFTER_S = 0.02
@@ -21,17 +22,30 @@ RESET_AFTER_S = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What will be answered: the work, the text of each token, and why it ends."""
+    """What one choice will answer: the work, the text of each token, and why it ends."""
 
     job: Job
     words: list[str]
     finish: str
+    point: int
+    tool: ToolCall | None = None
 
 
 def plan(
-    request: ChatRequest | CompletionRequest, profile: Profile, seed: int, adapter: str
+    request: ChatRequest | CompletionRequest,
+    profile: Profile,
+    seed: int | str,
+    adapter: str,
+    choice: int = 0,
 ) -> Plan:
     """Return what the simulator will answer to `request`.
+
+    Args:
+        request: Its body.
+        profile: Of the server.
+        seed: Equal ones give equal answers.
+        adapter: The adapter that it wants; '' is the base model.
+        choice: Which of its `n` choices.
 
     Raises:
         RequestError: It is longer than the model's context.
@@ -43,11 +57,17 @@ def plan(
     limit = request.limit()
     _check_length(size, limit, profile.max_model_len)
     room = limit or profile.max_model_len - size
-    point = text.point_of(prompt, f"{seed}/{request.seed}/{request.model}")
+    salt = f"{seed}/{request.seed}/{request.model}"
+    point = text.point_of(prompt, f"{salt}/{choice}" if choice else salt)
+    blocks = text.blocks_of(prompt, profile.block_size, adapter)
+    if isinstance(request, ChatRequest) and (tool := tools.choose(request, point)) is not None:
+        called, words = tools.call(tool, point)
+        finish = "length" if len(words) > room else "tool_calls"
+        words = words[:room]
+        return Plan(Job(size, len(words), blocks, adapter), words, finish, point, called)
     length, finish = _length(request, point, room, profile)
     words, finish = _cut(text.answer(point, length), openai.stops(request), finish)
-    blocks = text.blocks_of(prompt, profile.block_size, request.model)
-    return Plan(Job(size, len(words), blocks, adapter), words, finish)
+    return Plan(Job(size, len(words), blocks, adapter), words, finish, point)
 
 
 def _check_length(size: int, limit: int | None, longest: int) -> None:
@@ -87,89 +107,160 @@ def _cut(words: list[str], stops: list[str], finish: str) -> tuple[list[str], st
     return shown, "stop"
 
 
+class Choice:
+    """One choice of an answer, which listens to the engine."""
+
+    __slots__ = ("_chat", "face", "generation", "plan", "sequence", "top")
+
+    def __init__(self, generation: "Generation", planned: Plan, face: Face) -> None:
+        request = generation.request
+        self.plan = planned
+        self.face = face
+        self.top = logprobs.asked(request)
+        self.sequence: Running | None = None
+        self.generation = generation
+        self._chat = isinstance(request, ChatRequest)
+
+    def progressed(self, made: Progress) -> None:
+        """Take tokens that the engine made."""
+        self.generation.progressed(self, made)
+
+    def events(self, made: Progress) -> list[bytes]:
+        """Return the events of those tokens."""
+        first, finish = made.first, self.plan.finish
+        words = self.plan.words[first : first + made.tokens]
+        events = [] if first else self.face.opening()
+        if self.plan.tool is None and self.top is None:
+            if not made.last:
+                return events + self.face.events(words)
+            return [*events, *self.face.events(words[:-1]), self.face.event(words[-1], finish)]
+        ends = [None] * (len(words) - 1) + [finish if made.last else None]
+        pairs = enumerate(zip(words, ends, strict=True), first)
+        return events + [self._rich_event(word, n, end) for n, (word, end) in pairs]
+
+    def whole(self) -> bytes:
+        """Return it as part of an answer that isn't streamed."""
+        planned = self.plan
+        likely = None if self.top is None else self._logprobs(planned.words, 0)
+        return self.face.choice("".join(planned.words), planned.finish, planned.tool, likely)
+
+    def _rich_event(self, word: str, index: int, finish: str | None) -> bytes:
+        if (tool := self.plan.tool) is not None:
+            return self.face.tool_event(tool, word, index == 0, finish)
+        return self.face.event(word, finish, self._logprobs([word], index))
+
+    def _logprobs(self, words: list[str], first: int) -> bytes:
+        return logprobs.encode(self._chat, words, first, self.plan.point, self.top or 0)
+
+
 class Generation:
-    """Writes one answer while the engine makes it."""
+    """Writes one answer while the engine makes it.
+
+    Args:
+        request: Its body.
+        plans: What its choices will be.
+        faces: How each is written.
+        reply: Where to.
+        faults: Those that were switched on when it came.
+
+    """
 
     __slots__ = (
-        "_cut_after", "_driver", "_events", "_face", "_metrics", "_plan", "_reply", "_request",
-        "_sequence",
+        "_choices", "_driver", "_events", "_faults", "_metrics", "_reply", "_running", "request",
     )  # fmt: skip
 
     def __init__(
         self,
         request: ChatRequest | CompletionRequest,
-        planned: Plan,
-        face: Face,
+        plans: list[Plan],
+        faces: list[Face],
         reply: Reply,
-        cut_after: int | None,
+        faults: Faults = HEALTHY,
     ) -> None:
-        self._request = request
-        self._plan = planned
-        self._face = face
+        self.request = request
         self._reply = reply
-        self._cut_after = cut_after
+        self._faults = faults
         self._events = 0
+        self._running = len(plans)
         self._driver: Driver
         self._metrics: Metrics
-        self._sequence: Running | None = None
+        self._choices = [Choice(self, *one) for one in zip(plans, faces, strict=True)]
 
     def start(self, driver: Driver, metrics: Metrics) -> None:
-        """Hand the job to the engine."""
-        if self._cut_after == 0:
+        """Hand the jobs to the engine."""
+        if self._faults.reset_after_events == 0:
             self._reply.reset()
             return
         self._driver, self._metrics = driver, metrics
         self._reply.on_gone = self.abort
-        if self._request.stream:
+        if self.request.stream:
             self._reply.start_events()
-        self._sequence = driver.submit(self._plan.job, self._progressed)
+        for one in self._choices:
+            one.sequence = driver.submit(one.plan.job, one)
 
     def abort(self) -> None:
         """Stop: nobody listens any more."""
-        if self._sequence is not None:
-            self._driver.abort(self._sequence)
-            self._metrics.finished["abort"] += 1
+        for one in self._choices:
+            if one.sequence is not None and not one.sequence.finished:
+                self._driver.abort(one.sequence)
+                self._metrics.finished["abort"] += 1
 
-    def _progressed(self, made: Progress) -> None:
-        if made.last:
-            self._metrics.finished[self._plan.finish] += 1
-        if self._request.stream:
-            self._stream(made)
-        elif made.last and self._cut_after is not None:
-            self._reply.reset()
-        elif made.last:
-            whole, usage = "".join(self._plan.words), self._usage(made.sequence)
-            self._reply.send(200, self._face.whole(whole, self._plan.finish, usage))
-
-    def _stream(self, made: Progress) -> None:
-        events = self._fresh_events(made)
-        if self._cut_after is not None and self._events + len(events) >= self._cut_after:
-            self._cut(events[: self._cut_after - self._events])
-            return
-        self._events += len(events)
-        self._reply.events(b"".join(events))
-        if made.last:
+    def fail(self, error: RequestError) -> None:
+        """End it with an error, in the midst of a stream too."""
+        self._reply.on_gone = None
+        self._metrics.finished["error"] += self._running
+        body = openai.error_body(error)
+        if self.request.stream:
+            self._reply.events(b"data: %b\n\n" % body + openai.DONE)
             self._reply.end()
+        else:
+            self._reply.send(error.status, body)
 
-    def _fresh_events(self, made: Progress) -> list[bytes]:
-        face, words = self._face, self._plan.words
-        events = [] if made.first else face.opening()
-        events += [face.event(word) for word in words[made.first : made.first + made.tokens]]
+    def progressed(self, choice: Choice, made: Progress) -> None:
+        """Take tokens of one choice."""
         if made.last:
-            events[-1] = face.event(words[-1], self._plan.finish)
-            options = self._request.stream_options
+            self._running -= 1
+            reason = choice.plan.finish
+            self._metrics.finished["stop" if reason == "tool_calls" else reason] += 1
+        if self.request.stream:
+            self._stream(choice, made)
+        elif self._running:
+            return
+        elif self._faults.reset_after_events is not None:
+            self._reply.reset()
+        else:
+            choices = b",".join([one.whole() for one in self._choices])
+            usage = self._usage().encode()
+            self._reply.send(200, choice.face.head + choices + b'],"usage":%b}' % usage)
+
+    def _stream(self, choice: Choice, made: Progress) -> None:
+        events = choice.events(made)
+        if not self._running:
+            options = self.request.stream_options
             if options is not None and options.include_usage:
-                events.append(face.usage_event(self._usage(made.sequence)))
+                events.append(choice.face.usage_event(self._usage()))
             events.append(openai.DONE)
-        return events
+        faults, sent = self._faults, self._events
+        self._events += len(events)
+        if (most := faults.reset_after_events) is not None and self._events >= most:
+            self._cut(events[: most - sent])
+        elif (most := faults.stall_after_events) is not None and self._events > most:
+            self._reply.events_if(b"".join(events[: max(0, most - sent)]))
+        else:
+            self._reply.events(b"".join(events))
+            if not self._running:
+                self._reply.end()
 
     def _cut(self, events: list[bytes]) -> None:
         self._reply.events(b"".join(events))
         self._reply.on_gone = None
-        if self._sequence is not None:
-            self._driver.abort(self._sequence)
+        for one in self._choices:
+            if one.sequence is not None:
+                self._driver.abort(one.sequence)
         self._driver.later(RESET_AFTER_S, self._reply.reset)
 
-    def _usage(self, sequence: Running) -> Usage:
-        job = sequence.job
-        return Usage(job.prompt_tokens, job.output_tokens, sequence.cached_tokens)
+    def _usage(self) -> Usage:
+        first = self._choices[0]
+        cached = first.sequence.cached_tokens if first.sequence is not None else 0
+        made = sum(one.plan.job.output_tokens for one in self._choices)
+        return Usage(first.plan.job.prompt_tokens, made, cached)

@@ -86,6 +86,11 @@ class Reply:
             chunk = b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data
             self._connection.write(chunk)
 
+    def events_if(self, data: bytes) -> None:
+        """Send events if there are any: an empty chunk would end the body."""
+        if data:
+            self.events(data)
+
     def end(self) -> None:
         """End the event stream."""
         if self._connection is not None:

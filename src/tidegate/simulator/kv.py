@@ -7,7 +7,6 @@ first, and of one sequence the last block first, as vLLM evicts them.
 Invariant: held + private <= total, and idle blocks fit into what is left.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 
 
@@ -16,7 +15,7 @@ class BlockPool:
 
     def __init__(self, total: int) -> None:
         self.total = total
-        self._held: Counter[int] = Counter()
+        self._held: dict[int, int] = {}
         self._idle: dict[int, None] = {}
         self._private = 0
 
@@ -24,6 +23,11 @@ class BlockPool:
     def used(self) -> int:
         """How many blocks somebody holds."""
         return len(self._held) + self._private
+
+    @property
+    def free(self) -> int:
+        """How many blocks can be had."""
+        return self.total - self.used
 
     @property
     def usage(self) -> float:
@@ -39,14 +43,16 @@ class BlockPool:
 
     def take(self, prefix: Sequence[int], private: int) -> bool:
         """Hold the blocks of `prefix` and `private` unshared ones; False where there's no room."""
-        new = sum(block not in self._held for block in prefix)
-        if self.used + new + private > self.total:
+        held = self._held
+        new = sum(block not in held for block in prefix) if prefix else 0
+        if len(held) + self._private + new + private > self.total:
             return False
         for block in prefix:
             self._idle.pop(block, None)
-        self._held.update(prefix)
+            held[block] = held.get(block, 0) + 1
         self._private += private
-        self._evict()
+        if self._idle:
+            self._evict()
         return True
 
     def grow(self, blocks: int) -> bool:
@@ -56,10 +62,12 @@ class BlockPool:
     def release(self, prefix: Sequence[int], private: int) -> None:
         """Give back what `take` and `grow` gave."""
         self._private -= private
+        held = self._held
         for block in reversed(prefix):
-            self._held[block] -= 1
-            if not self._held[block]:
-                del self._held[block]
+            if (left := held[block] - 1) > 0:
+                held[block] = left
+            else:
+                del held[block]
                 self._idle[block] = None
 
     def _evict(self) -> None:

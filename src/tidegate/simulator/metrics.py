@@ -7,10 +7,10 @@ gateway worker must cost next to nothing.
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
-from tidegate.simulator.engine import Engine, Progress, Running
+from tidegate.simulator.engine import Engine, Progress
 from tidegate.simulator.settings import Settings
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -28,6 +28,8 @@ REQUEST_BUCKETS: Final = (
     240.0, 480.0, 960.0, 1920.0, 7680.0,
 )  # fmt: skip
 FINISH_REASONS: Final = ("stop", "length", "abort", "error")
+MOST_ADAPTER_SETS: Final = 1000
+"""Sets of adapters that are shown; vLLM has no limit, but a simulator runs for weeks."""
 
 
 class Histogram:
@@ -66,6 +68,8 @@ class Metrics:
         self.e2e = Histogram(REQUEST_BUCKETS)
         self.queue = Histogram(REQUEST_BUCKETS)
         self._labels = f'engine="0",model_name="{_escaped(settings.models[0])}"'
+        self._adapters_seen: dict[tuple[str, str], float] = {}
+        """When which adapters last ran and waited; the latest at the end."""
 
     def progress(self, made: Progress) -> None:
         """Count tokens that the engine made."""
@@ -82,7 +86,7 @@ class Metrics:
         """Return the whole page; `wall` is the time in seconds since the epoch."""
         blocks = (*self._gauges(engine), *self._counters(engine), *self._histograms())
         lines = [line for block in blocks for line in block]
-        lines += self._adapters(engine, wall)
+        lines += self._adapters(wall)
         return "\n".join((*lines, "")).encode()
 
     def _gauges(self, engine: Engine) -> Iterator[Iterable[str]]:
@@ -122,18 +126,39 @@ class Metrics:
             yield _head(f"vllm:{name}", "histogram", text)
             yield histogram.lines(f"vllm:{name}", self._labels)
 
-    def _adapters(self, engine: Engine, wall: float) -> Iterator[str]:
-        info = (
-            f'max_lora="{self.settings.max_loras}",'
-            f'running_lora_adapters="{_adapters_of(engine.running)}",'
-            f'waiting_lora_adapters="{_adapters_of(engine.waiting)}"'
-        )
+    def saw_adapters(self, engine: Engine, wall: Callable[[], float]) -> None:
+        """Note which adapters run and wait, as vLLM does after each step.
+
+        Args:
+            engine: After a step.
+            wall: Returns the time in seconds since the epoch.
+
+        """
+        running, seen = engine.adapters.in_use, self._adapters_seen
+        if not running and not seen:  # nobody ever asked for one
+            return
+        waiting = dict.fromkeys(one.job.adapter for one in engine.waiting if one.job.adapter)
+        now = (_listed(running), _listed(waiting))
+        latest = next(reversed(seen.values()), 0.0)
+        seen.pop(now, None)
+        seen[now] = max(wall(), latest + 1e-6)  # two of the same time couldn't be told apart
+        if len(seen) > MOST_ADAPTER_SETS:
+            del seen[next(iter(seen))]
+
+    def _adapters(self, wall: float) -> Iterator[str]:
+        """Yield every set of adapters that was ever seen: vLLM's gauge keeps them all."""
         text = "Adapters of running and waiting requests."
-        yield from _series("vllm:lora_requests_info", "gauge", text, [(info, wall)])
+        yield from _head("vllm:lora_requests_info", "gauge", text)
+        for (running, waiting), at in (self._adapters_seen or {("", ""): wall}).items():
+            info = (
+                f'max_lora="{self.settings.max_loras}",running_lora_adapters="{running}",'
+                f'waiting_lora_adapters="{waiting}"'
+            )
+            yield f"vllm:lora_requests_info{{{info}}} {at:.6f}"
 
 
-def _adapters_of(sequences: Iterable[Running]) -> str:
-    return ",".join(sorted({_escaped(one.job.adapter) for one in sequences} - {""}))
+def _listed(names: Iterable[str]) -> str:
+    return ",".join(_escaped(name) for name in names)
 
 
 def _head(name: str, kind: str, text: str) -> tuple[str, str]:

@@ -5,12 +5,14 @@ encoded once a request: a streamed event costs one concatenation.
 """
 
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta, Struct
 
 from tidegate.simulator.errors import RequestError, bad_request, malformed
+from tidegate.simulator.text import WORDS
 
 DONE: Final = b"data: [DONE]\n\n"
 
@@ -29,7 +31,7 @@ class Sampling(Struct, frozen=True, kw_only=True):
     max_tokens: Annotated[int, Meta(ge=1)] | None = None
     min_tokens: Annotated[int, Meta(ge=0)] = 0
     ignore_eos: bool = False
-    n: int | None = 1
+    n: Annotated[int, Meta(ge=1, le=128)] | None = 1
     seed: int | None = None
     stop: str | list[str] | None = None
     stream: bool | None = False
@@ -43,11 +45,42 @@ class Message(Struct, frozen=True):
     content: str | list[dict[str, Any]] | None = None
 
 
+class Function(Struct, frozen=True):
+    """What a tool is called, and its arguments' JSON schema."""
+
+    name: str
+    parameters: dict[str, Any] = {}
+
+
+class Tool(Struct, frozen=True):
+    """One tool that an answer may call."""
+
+    function: Function
+    type: str = "function"
+
+
+class NamedFunction(Struct, frozen=True):
+    """The name of a function."""
+
+    name: str
+
+
+class NamedTool(Struct, frozen=True):
+    """The tool that an answer must call."""
+
+    function: NamedFunction
+    type: str = "function"
+
+
 class ChatRequest(Sampling, frozen=True, kw_only=True):
     """`POST /v1/chat/completions`."""
 
     messages: Annotated[list[Message], Meta(min_length=1)]
     max_completion_tokens: Annotated[int, Meta(ge=1)] | None = None
+    logprobs: bool | None = False
+    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = 0
+    tools: list[Tool] | None = None
+    tool_choice: str | NamedTool | None = None
 
     def prompt(self) -> bytes:
         """Return the conversation as the text that the model reads."""
@@ -64,6 +97,7 @@ class CompletionRequest(Sampling, frozen=True, kw_only=True):
     prompt_: str | list[str | int | list[int]] = msgspec.field(name="prompt")
     """A text, tokens, or a list of one of these."""
     max_tokens: Annotated[int, Meta(ge=1)] | None = 16
+    logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
 
     def prompt(self) -> bytes:
         """Return the text that the model reads; tokens become four bytes each."""
@@ -108,8 +142,6 @@ def parser(kind: type[Any]) -> msgspec.json.Decoder[Any]:
 
 def check(request: Sampling) -> None:
     """Refuse what the simulator can't do. Raises RequestError."""
-    if request.n not in {None, 1}:
-        raise bad_request(f"n: found {request.n}, the simulator makes 1 choice", "n")
     if request.stream_options is not None and not request.stream:
         raise bad_request(
             "Stream options can only be defined when `stream=True`.", "stream_options"
@@ -120,6 +152,14 @@ def stops(request: Sampling) -> list[str]:
     """Return the texts that end an answer."""
     stop = request.stop or []
     return [stop] if isinstance(stop, str) else [one for one in stop if one]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """An answer that calls a function; its arguments are the answer's text."""
+
+    id: str
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,22 +184,26 @@ class Usage:
 
 
 class Face:
-    """One request's answer on the wire, of one of the two kinds."""
+    """One choice of one request's answer on the wire, of one of the two kinds."""
 
-    __slots__ = ("_chat", "_chunk_head", "_head", "_text_head", "_text_tail")
+    __slots__ = ("_chat", "_chunk_head", "_index", "_text_head", "_text_tail", "head")
 
-    def __init__(self, chat: bool, request_id: str, created: int, model: str) -> None:
+    def __init__(
+        self, chat: bool, request_id: str, created: int, model: str, index: int = 0
+    ) -> None:
         self._chat = chat
+        self._index = b'{"index":%d,' % index
         kind = "chat.completion" if chat else "text_completion"
         tail = b',"created":%d,"model":%b,"choices":[' % (created, quoted(model))
-        self._head = b'{"id":%b,"object":"%b"' % (quoted(request_id), kind.encode()) + tail
+        self.head = b'{"id":%b,"object":"%b"' % (quoted(request_id), kind.encode()) + tail
+        """How a whole answer begins."""
         chunk = b"chat.completion.chunk" if chat else b"text_completion"
         self._chunk_head = b'data: {"id":%b,"object":"%b"' % (quoted(request_id), chunk) + tail
         if chat:
-            self._text_head = self._chunk_head + b'{"index":0,"delta":{"content":'
+            self._text_head = self._chunk_head + self._index + b'"delta":{"content":'
             self._text_tail = b'},"logprobs":null,"finish_reason":null}]}\n\n'
         else:
-            self._text_head = self._chunk_head + b'{"index":0,"text":'
+            self._text_head = self._chunk_head + self._index + b'"text":'
             self._text_tail = b',"logprobs":null,"finish_reason":null,"stop_reason":null}]}\n\n'
 
     def opening(self) -> list[bytes]:
@@ -167,37 +211,66 @@ class Face:
         if not self._chat:
             return []
         role = (
-            b'{"index":0,"delta":{"role":"assistant","content":""},'
-            b'"logprobs":null,"finish_reason":null}]}\n\n'
+            b'"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}]}\n\n'
         )
-        return [self._chunk_head + role]
+        return [self._chunk_head + self._index + role]
 
-    def event(self, text: str, finish: str | None = None) -> bytes:
+    def event(self, text: str, finish: str | None = None, logprobs: bytes | None = None) -> bytes:
         """Return the event of one token; the last one says why it is the last."""
-        if finish is None:
+        if finish is None and logprobs is None:
             return self._text_head + quoted(text) + self._text_tail
-        tail = self._text_tail.replace(
-            b'"finish_reason":null', b'"finish_reason":"%b"' % finish.encode()
-        )
-        return self._text_head + quoted(text) + tail
+        return self._text_head + quoted(text) + _ended(self._text_tail, finish, logprobs)
+
+    def events(self, words: list[str]) -> list[bytes]:
+        """Return an event for each of the tokens before the last one."""
+        head, tail, known = self._text_head, self._text_tail, QUOTED
+        return [head + (known.get(word) or quoted(word)) + tail for word in words]
+
+    def tool_event(self, tool: ToolCall, arguments: str, first: bool, finish: str | None) -> bytes:
+        """Return the event of a piece of a tool call's arguments; the first one names the tool."""
+        call: dict[str, Any] = {"index": 0, "function": {"arguments": arguments}}
+        if first:
+            call = {"index": 0, "id": tool.id, "type": "function",
+                    "function": {"name": tool.name, "arguments": arguments}}  # fmt: skip
+        delta = b'"delta":{"tool_calls":[%b]' % msgspec.json.encode(call)
+        return self._chunk_head + self._index + delta + _ended(self._text_tail, finish, None)
 
     def usage_event(self, usage: Usage) -> bytes:
         """Return the event without a choice that ends a stream with `include_usage`."""
         return self._chunk_head + b'],"usage":%b}\n\n' % usage.encode()
 
-    def whole(self, text: str, finish: str, usage: Usage) -> bytes:
-        """Return an answer that isn't streamed."""
-        choice = (
-            b'{"index":0,"message":{"role":"assistant","content":%b},"logprobs":null,'
-            if self._chat
-            else b'{"index":0,"text":%b,"logprobs":null,'
-        ) % quoted(text)
-        end = b'"finish_reason":"%b","stop_reason":null}],"usage":%b}'
-        return self._head + choice + end % (finish.encode(), usage.encode())
+    def choice(
+        self, text: str, finish: str, tool: ToolCall | None = None, logprobs: bytes | None = None
+    ) -> bytes:
+        """Return this choice of an answer that isn't streamed."""
+        if tool is not None:
+            function = {"name": tool.name, "arguments": text}
+            call = {"id": tool.id, "type": "function", "function": function}
+            said = b'"message":{"role":"assistant","content":null,"tool_calls":[%b]}' % (
+                msgspec.json.encode(call)
+            )
+        elif self._chat:
+            said = b'"message":{"role":"assistant","content":%b}' % quoted(text)
+        else:
+            said = b'"text":%b' % quoted(text)
+        end = b',"logprobs":%b,"finish_reason":"%b","stop_reason":null}'
+        return self._index + said + end % (logprobs or b"null", finish.encode())
+
+
+def _ended(tail: bytes, finish: str | None, logprobs: bytes | None) -> bytes:
+    """Return an event's tail that says why the answer ends, and how likely its token was."""
+    if logprobs is not None:
+        tail = tail.replace(b'"logprobs":null', b'"logprobs":' + logprobs)
+    if finish is not None:
+        ended = b'"finish_reason":"%b"' % finish.encode()
+        tail = tail.replace(b'"finish_reason":null', ended)
+    return tail
 
 
 def error_body(error: RequestError) -> bytes:
     """Return vLLM's error body."""
+    if error.status == HTTPStatus.UNAUTHORIZED:  # comes from a middleware of its own
+        return b'{"error":"Unauthorized"}'
     return msgspec.json.encode(
         {
             "error": {
@@ -233,6 +306,10 @@ def _card(
         "max_model_len": max_model_len,
         "permission": [],
     }
+
+
+QUOTED: Final = {word: msgspec.json.encode(word) for word in WORDS}
+"""The words of answers as JSON strings."""
 
 
 def quoted(text: str) -> bytes:

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from typing import Self
 
 from tidegate.simulator.app import App
-from tidegate.simulator.errors import SettingsError
+from tidegate.simulator.errors import CrashError, SettingsError
+from tidegate.simulator.faults import OUT_OF_MEMORY, Crash
 from tidegate.simulator.http import Connection
 from tidegate.simulator.settings import Settings
 
@@ -37,6 +38,8 @@ class Server:
     ) -> None:
         self.settings = settings
         self.app: App
+        self.crashed: asyncio.Future[Crash]
+        """Done when a fault has ended it."""
         self._wall = wall
         self._host = host
         self._port = port
@@ -52,7 +55,8 @@ class Server:
     async def start(self) -> None:
         """Listen. Raises SettingsError where the address can't be had."""
         loop = asyncio.get_running_loop()
-        self.app = App(self.settings, loop, self._wall)
+        self.crashed = loop.create_future()
+        self.app = App(self.settings, loop, self._wall, self._crash)
         try:
             self._server = await loop.create_server(
                 lambda: Connection(self.app.handle, self._connections),
@@ -85,6 +89,11 @@ class Server:
             connection.reset()
         return not cut
 
+    def _crash(self, kind: Crash) -> None:
+        self.close()
+        if not self.crashed.done():
+            self.crashed.set_result(kind)
+
     async def __aenter__(self) -> Self:
         await self.start()
         return self
@@ -102,6 +111,8 @@ async def _pause(seconds: float) -> None:
 async def run(server: Server, drain_s: float, ready: Callable[[str], None]) -> bool:
     """Serve until a signal, then drain; False if requests were cut.
 
+    Raises CrashError when a fault has ended it.
+
     Args:
         server: Not started yet.
         drain_s: How long running requests may take to finish.
@@ -118,7 +129,10 @@ async def run(server: Server, drain_s: float, ready: Callable[[str], None]) -> b
         loop.add_signal_handler(number, signalled)
     await server.start()
     ready(server.address)
+    server.crashed.add_done_callback(lambda _: stop.set())
     await stop.wait()
+    if server.crashed.done():
+        raise CrashError(OUT_OF_MEMORY if server.crashed.result() == "oom" else "")
     draining = asyncio.ensure_future(server.drain(drain_s))
     hurrying = asyncio.ensure_future(hurry.wait())
     await asyncio.wait({draining, hurrying}, return_when=asyncio.FIRST_COMPLETED)

@@ -69,3 +69,9 @@ def answer(point: int, tokens: int) -> list[str]:
         point = (point * _MULTIPLIER + _INCREMENT) & _MASK
         words.append(WORDS[point >> 58])
     return words
+
+
+def logprob(point: int, index: int) -> float:
+    """Return how likely the answer's word at `index` was said to be, in (-2, 0]."""
+    mixed = (point ^ (index * _INCREMENT)) * _MULTIPLIER & _MASK
+    return -(mixed >> 54) / 512
