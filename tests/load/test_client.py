@@ -22,12 +22,14 @@ async def test_a_healthy_server_gives_no_failure(load):
     assert len(results) == 20
     assert not any(one.failed for one in results)
     assert all(one.status == 200 and one.events == 6 for one in results)
-    assert all(len(one.gaps_s) == 5 and one.ttft_s <= one.duration_s for one in results)
+    assert all(len(one.gaps_s) == 4 and one.ttft_s <= one.duration_s for one in results)
+    assert all(one.output_tokens == 5 and one.prompt_tokens > 5 for one in results)
 
 
 async def test_whole_answers_are_timed_too(load):
     results = await load(stream=False)
     assert all(one.ttft_s is not None and not one.events for one in results)
+    assert all(one.output_tokens == 5 and one.prompt_tokens > 5 for one in results)
     assert not any(one.failed for one in results)
 
 
@@ -63,6 +65,22 @@ async def test_a_stream_that_is_cut_keeps_what_came(load, break_it):
     results = await load(sessions=5)
     assert {(one.status, one.events, one.error) for one in results} == {(200, 3, "reset")}
     assert all(one.ttft_s for one in results)
+
+
+ROLE = b'data: {"choices":[{"delta":{"role":"assistant","content":""}}]}\n\n'
+USAGE = (
+    b'data: {"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":2,"total_tokens":11}}\n\n'
+)
+NULL_USAGE = EVENT.replace(b"}]}", b'}],"usage":null}')
+
+
+async def test_only_events_with_a_text_are_timed_and_the_usage_is_kept(answering, rng):
+    body = ROLE + NULL_USAGE + EVENT + USAGE + DONE
+    loader = await answering(STREAM + b"\r\n" + body)
+    (result,) = await loader.run(sessions=1, rng=rng)
+    assert (result.events, len(result.gaps_s)) == (3, 1)
+    assert (result.prompt_tokens, result.output_tokens) == (9, 2)
+    assert not result.failed
 
 
 async def test_an_answer_that_never_comes_is_a_timeout(load, break_it):

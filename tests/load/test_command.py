@@ -43,7 +43,39 @@ async def test_a_failed_request_makes_the_exit_code_1(server, break_it):
     assert "status: " in out
 
 
-@pytest.mark.parametrize("arguments", [("--url", "nowhere"), ("--rate", "1e9")])
+async def test_a_plot_is_a_page(server, tmp_path):
+    path = tmp_path / "out.html"
+    code, _, err = await run(f"http://{server.address}", "--plot", str(path), "--rate", "50:200")
+    assert code == 0
+    assert f"wrote {path}" in err
+    assert "50 to 200 requests a second" in path.read_text()
+
+
+async def test_a_trace_is_replayed_at_its_speed(server, tmp_path):
+    path = tmp_path / "trace.csv"
+    rows = "".join(f"{n},20,{4 + n},a\n" for n in range(5))
+    path.write_text("time,prompt_tokens,output_tokens,session\n" + rows)
+    code, out, _ = await run(
+        f"http://{server.address}", "--trace", str(path), "--speed", "10", "--duration", "100",
+        "-o", "json",
+    )  # fmt: skip
+    report = json.loads(out)
+    assert code == 0
+    assert (report["requests"], report["sessions"]) == (5, 1)
+    assert 0.4 < report["duration_s"] < 2
+    assert report["output_tokens_per_s"] * report["duration_s"] == pytest.approx(30)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--url", "nowhere"),
+        ("--rate", "1e9"),
+        ("--rate", "fast"),
+        ("--rate", "0:0"),
+        ("--rate", "1:2", "--arrivals", "even"),
+    ],
+)
 async def test_misuse_is_told_apart(arguments):
     code, _, err = await run("http://127.0.0.1:1", *arguments)
     assert code == 2

@@ -3,24 +3,46 @@
 import asyncio
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any, Final, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import click
 
-from tidegate.load.sessions import Identity, Workload
+from tidegate.cli.load_view import Meter, show
+from tidegate.load.arrivals import Shape, bounded, even, poisson, shaped
+from tidegate.load.sessions import Conversation, Identity, Workload, recorded
 
-if TYPE_CHECKING:  # imported where they are used: `--help` needs none of it
-    from rich.table import Table
-
-    from tidegate.load.loop import OpenLoop
-    from tidegate.load.report import Percentiles, Report
-    from tidegate.load.result import Result
+if TYPE_CHECKING:  # imported where it is used: `--help` needs none of it
+    from tidegate.load.report import Report
 
 MOST_REQUESTS: Final = 5_000_000
 """A result is kept for each: beyond this, memory is at risk."""
+
+Arrivals = Literal["poisson", "even"]
+
+
+class Rate(click.ParamType[tuple[float, float]]):
+    """A rate, or two for a straight line from one to the other: `20`, `5:50`."""
+
+    name = "rate"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, float]:
+        """Return the first and the last rate."""
+        if isinstance(value, tuple):
+            return value
+        first, _, last = str(value).partition(":")
+        try:
+            rates = float(first), float(last or first)
+        except ValueError:
+            rates = (0.0, 0.0)
+        if min(rates) < 0 or max(rates) <= 0 or max(rates) == float("inf"):
+            self.fail(f"found {value!r}, expected a number above 0, or FIRST:LAST", param, ctx)
+        return rates
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,20 +51,63 @@ class Plan:
 
     url: str
     model: str
-    rate: float
-    duration: float
+    rate: tuple[float, float]
+    arrivals: Arrivals
+    burst: float
+    burst_every: float
+    burst_length: float
+    trace: Path | None
+    speed: float
+    duration: float | None
     sessions: int | None
     turns: int
     think: float
     max_tokens: int
     system_words: int
     user_words: int
-    ignore_eos: bool
+    ignore_eos: bool | None
     stream: bool
     identity: Identity
     timeout: float
     seed: int
     output: str
+    plot: Path | None
+
+    @property
+    def duration_s(self) -> float:
+        """Return for how long sessions start."""
+        if self.duration is not None:
+            return self.duration
+        return float("inf") if self.trace else 30.0
+
+    def shape(self) -> Shape:
+        """Return how the rate of sessions goes."""
+        first, last = (rate / self.turns for rate in self.rate)
+        return Shape(
+            first=first,
+            last=last,
+            duration_s=self.duration_s,
+            burst_factor=self.burst,
+            burst_every_s=self.burst_every,
+            burst_s=min(self.burst_length, self.burst_every),
+        )
+
+    def starts(self) -> Iterator[float]:
+        """Return when sessions start."""
+        shape, rng = self.shape(), Random(self.seed)
+        if shape.first != shape.last or shape.burst_factor != 1:
+            return shaped(rng, shape.rate, shape.peak)
+        return even(shape.first) if self.arrivals == "even" else poisson(rng, shape.first)
+
+    def check(self) -> None:
+        """Refuse what can't be. Raises UsageError."""
+        uneven = self.rate[0] != self.rate[1] or self.burst != 1
+        if uneven and self.arrivals == "even":
+            raise click.UsageError("ramps and bursts are Poisson: leave out --arrivals even")
+        if not self.trace and self.shape().expected * self.turns > MOST_REQUESTS:
+            raise click.UsageError(
+                f"more than {MOST_REQUESTS:,} requests: lower --rate or --duration"
+            )
 
     def workload(self) -> Workload:
         """Return what sessions are like."""
@@ -52,7 +117,7 @@ class Plan:
             system_words=self.system_words,
             user_words=self.user_words,
             max_tokens=self.max_tokens,
-            ignore_eos=self.ignore_eos,
+            ignore_eos=bool(self.trace) if self.ignore_eos is None else self.ignore_eos,
             stream=self.stream,
             think_s=self.think,
             identity=self.identity,
@@ -69,17 +134,57 @@ class Plan:
 @click.option("--model", required=True, help="The model to ask for.")
 @click.option(
     "--rate",
-    type=click.FloatRange(0, min_open=True),
-    default=20.0,
+    type=Rate(),
+    default="20",
     show_default=True,
-    help="Requests a second that become due, Poisson.",
+    metavar="RATE[:RATE]",
+    help="Requests a second that become due; two for a ramp over --duration.",
+)
+@click.option(
+    "--arrivals",
+    type=click.Choice(get_args(Arrivals)),
+    default="poisson",
+    show_default=True,
+    help="By chance, or at equal distances.",
+)
+@click.option(
+    "--burst",
+    type=click.FloatRange(0, 1000),
+    default=1.0,
+    show_default=True,
+    help="In bursts the rate is so many times as high.",
+)
+@click.option(
+    "--burst-every",
+    type=click.FloatRange(0, min_open=True),
+    default=10.0,
+    show_default=True,
+    help="Seconds from one burst's end to the next's.",
+)
+@click.option(
+    "--burst-length",
+    type=click.FloatRange(0),
+    default=1.0,
+    show_default=True,
+    help="Seconds of a burst.",
+)
+@click.option(
+    "--trace",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Replay recorded requests (.jsonl, .csv): times, lengths, sessions. Others' rates and "
+    "lengths don't count then.",
+)
+@click.option(
+    "--speed",
+    type=click.FloatRange(0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="The trace so many times as fast.",
 )
 @click.option(
     "--duration",
     type=click.FloatRange(0, 86_400, min_open=True),
-    default=30.0,
-    show_default=True,
-    help="Seconds in which sessions start.",
+    help="Seconds in which sessions start.  [default: 30, or the whole trace]",
 )
 @click.option("--sessions", type=click.IntRange(1), help="At most so many sessions.")
 @click.option(
@@ -109,7 +214,11 @@ class Plan:
 @click.option(
     "--user-words", type=click.IntRange(1), default=20, show_default=True, help="Each user message."
 )
-@click.option("--ignore-eos", is_flag=True, help="Always --max-tokens tokens (vLLM only).")
+@click.option(
+    "--ignore-eos/--no-ignore-eos",
+    default=None,
+    help="Always the longest answer (vLLM only).  [default: for traces]",
+)
 @click.option("--stream/--no-stream", default=True, show_default=True)
 @click.option(
     "--identity",
@@ -128,6 +237,11 @@ class Plan:
 @click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same load.")
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table",
               show_default=True)  # fmt: skip
+@click.option(
+    "--plot",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="Write the report with charts as one HTML page, too.",
+)
 def load(**options: Any) -> None:
     """Send sessions to an OpenAI-style server at a fixed rate and report what came back.
 
@@ -138,121 +252,76 @@ def load(**options: Any) -> None:
     from tidegate.load.report import summarise
 
     plan = Plan(**options)
-    if plan.rate * plan.duration > MOST_REQUESTS:
-        raise click.UsageError(f"more than {MOST_REQUESTS:,} requests: lower --rate or --duration")
-    report = summarise(_run(plan))
+    plan.check()
+    meter = _run(plan)
+    report = summarise(meter.results)
     if plan.output == "json":
         click.echo(msgspec.json.format(msgspec.json.encode(report)))
     else:
         show(report)
+    if plan.plot is not None:
+        _write_page(plan, plan.plot, report, meter)
     sys.exit(1 if report.failed else 0)
 
 
-def _run(plan: Plan) -> "Sequence[Result]":
+def _write_page(plan: Plan, path: Path, report: "Report", meter: Meter) -> None:
+    from tidegate.load.page import page
+
+    how = f"trace {plan.trace.name}" if plan.trace else f"{_rates(plan)} requests a second"
+    subtitle = f"{plan.model} · {how} · {plan.turns} turn{'s' if plan.turns > 1 else ''} a session"
+    path.write_text(page(report, meter.results, f"Load on {plan.url}", subtitle), encoding="utf-8")
+    click.echo(f"wrote {path}", err=True)
+
+
+def _rates(plan: Plan) -> str:
+    first, last = plan.rate
+    return f"{first:g}" if first == last else f"{first:g} to {last:g}"
+
+
+def _run(plan: Plan) -> Meter:
     import uvloop
 
     from tidegate.load.client import TargetError
+    from tidegate.load.trace import TraceError
 
-    results: list[Result] = []
+    meter = Meter()
     try:
-        uvloop.run(_drive(plan, results))
-    except TargetError as error:
+        uvloop.run(_drive(plan, meter))
+    except (TargetError, TraceError) as error:
         raise click.UsageError(str(error)) from error
     except KeyboardInterrupt:
         click.echo("interrupted", err=True)
-    return results
+    return meter
 
 
-async def _drive(plan: Plan, results: "list[Result]") -> None:
-    from tidegate.load.arrivals import bounded, poisson
+async def _drive(plan: Plan, meter: Meter) -> None:
     from tidegate.load.client import Client, parse_target
     from tidegate.load.loop import OpenLoop
 
     clock = time.perf_counter  # the loop's own time has steps of a millisecond
-    arrivals = bounded(
-        poisson(Random(plan.seed), plan.rate / plan.turns), plan.duration, plan.sessions
+    starts, conversation = _sessions(plan)
+    loop = OpenLoop(
+        Client(parse_target(plan.url), clock, plan.timeout),
+        plan.workload(),
+        bounded(starts, plan.duration_s, plan.sessions),
+        meter.add,
+        clock=clock,
+        seed=plan.seed,
+        conversation=conversation,
     )
-    client = Client(parse_target(plan.url), clock, plan.timeout)
-    loop = OpenLoop(client, plan.workload(), arrivals, results.append, clock=clock, seed=plan.seed)
-    progress = asyncio.ensure_future(_progress(loop, results))
+    progress = asyncio.ensure_future(meter.run(loop))
     try:
         await loop.run()
     finally:
         progress.cancel()
 
 
-async def _progress(loop: "OpenLoop", results: "list[Result]") -> None:
-    """Write a line about how it goes every second, over the last one on a terminal."""
-    second = asyncio.Event()
-    terminal = sys.stderr.isatty()
-    for seconds in range(1, 1 << 30):
-        asyncio.get_running_loop().call_later(1.0, second.set)
-        await second.wait()
-        second.clear()
-        failed = sum(one.failed for one in results)
-        line = f"{seconds} s: {len(results)} done, {loop.in_flight} in flight, {failed} failed"
-        click.echo(f"\r{line}   " if terminal else line, err=True, nl=not terminal)
+def _sessions(plan: Plan) -> tuple[Iterator[float], Callable[[int], Conversation] | None]:
+    """Return when sessions start, and what they say where the workload doesn't tell."""
+    if plan.trace is None:
+        return plan.starts(), None
+    from tidegate.load.trace import read
 
-
-def show(report: "Report") -> None:
-    """Print a report as tables."""
-    from rich.console import Console
-
-    console = Console()
-    console.print(
-        f"\n{report.requests} requests of {report.sessions} sessions in {report.duration_s:.1f} s "
-        f"({report.requests_per_s:.1f}/s, {report.events_per_s:.0f} events/s), "
-        f"[{'red' if report.failed else 'green'}]{report.failed} failed[/]"
-    )
-    console.print(_latencies(report))
-    if any(report.pools):
-        console.print(_pools(report))
-    for kind, count in report.errors.items():
-        console.print(f"{kind}: {count}, such as: {report.examples[kind]}", markup=False)
-
-
-def _latencies(report: "Report") -> "Table":
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("milliseconds")
-    for name in ("mean", "p50", "p90", "p95", "p99", "max"):
-        table.add_column(name, justify="right")
-    rows = {
-        "first token": report.ttft,
-        "between tokens": report.itl,
-        "whole answer": report.e2e,
-        "late start": report.lag,
-    }
-    for name, one in rows.items():
-        table.add_row(name, *_milliseconds(one))
-    return table
-
-
-def _milliseconds(one: "Percentiles") -> list[str]:
-    if not one.count:
-        return ["-"] * 6
-    return [f"{v * 1000:.1f}" for v in (one.mean, one.p50, one.p90, one.p95, one.p99, one.max)]
-
-
-def _pools(report: "Report") -> "Table":
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("pool", overflow="fold")
-    for name in ("requests", "share", "sessions", "share", "TTFT p50", "p95", "failed"):
-        table.add_column(name, justify="right")
-    for name, pool in report.pools.items():
-        table.add_row(
-            name or "(none)",
-            str(pool.requests),
-            f"{pool.share:.1%}",
-            str(pool.sessions),
-            f"{pool.session_share:.1%}",
-            f"{pool.ttft.p50 * 1000:.1f}",
-            f"{pool.ttft.p95 * 1000:.1f}",
-            str(pool.failed),
-        )
-    return table
+    arrivals = read(plan.trace)
+    requests = recorded(plan.workload(), plan.seed, arrivals)
+    return (one.at / plan.speed for one in arrivals), requests.__getitem__

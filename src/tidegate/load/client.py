@@ -5,6 +5,7 @@ the server closed meanwhile leaves it at once. Nothing is retried: a failure is 
 """
 
 import asyncio
+import re
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from typing import Final, cast
 from urllib.parse import urlsplit
 
 import httptools
+from msgspec import DecodeError, Raw, Struct
+from msgspec.json import Decoder
 
 from tidegate.api.errors import TidegateError
 from tidegate.load.events import DONE, EventReader
@@ -122,6 +125,8 @@ class Exchange:
 
     def complete(self, status: int) -> None:
         """Judge a whole answer."""
+        if not self._stream and status < 400:
+            self._take_usage(b"".join(self.result.answer))
         if status >= 400:
             self.over("status", _start_of(b"".join(self.result.answer)))
         elif self._stream and not self._saw_done:
@@ -139,14 +144,32 @@ class Exchange:
         if not self.done.done():  # a timeout has cancelled it
             self.done.set_result(None)
 
+    def _take_usage(self, data: bytes) -> bool:
+        """Keep the counts of an answer or event; return whether that is all it has."""
+        try:
+            counted = _COUNTED.decode(data)
+        except (DecodeError, UnicodeDecodeError):
+            return False
+        if (usage := counted.usage) is None:
+            return False
+        details = usage.prompt_tokens_details
+        self.result.prompt_tokens = usage.prompt_tokens
+        self.result.output_tokens = usage.completion_tokens
+        self.result.cached_tokens = (details.cached_tokens or 0) if details else 0
+        return not counted.choices
+
     def _event(self, data: bytes) -> None:
         if data == DONE:
             self._saw_done = True
             return
         now = self._clock()
         result = self.result
+        if b'"usage"' in data and b'"usage":null' not in data and self._take_usage(data):
+            return  # it has no choice: no token came
         result.events += 1
         result.answer.append(data)
+        if result.events == 1 and b'"role"' in data and _NO_TEXT.search(data):
+            return  # it announces who speaks: some servers send it long before the first token
         if result.ttft_s is None:
             result.ttft_s = now - result.started_at
         else:
@@ -154,6 +177,25 @@ class Exchange:
         self._last_at = now
         if data.startswith(b'{"error"'):
             result.error, result.detail = "stream-error", _start_of(data)
+
+
+class _Details(Struct, frozen=True):
+    cached_tokens: int | None = 0
+
+
+class _Usage(Struct, frozen=True):
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    prompt_tokens_details: _Details | None = None
+
+
+class _Counted(Struct, frozen=True):
+    choices: list[Raw] = []
+    usage: _Usage | None = None
+
+
+_NO_TEXT: Final = re.compile(rb'"content": ?(?:""|null)')
+_COUNTED: Final = Decoder(_Counted)
 
 
 def _start_of(data: bytes) -> str:

@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from tidegate.load.client import Client, Clock
 from tidegate.load.result import Result
-from tidegate.load.sessions import Session, Workload
+from tidegate.load.sessions import Conversation, Session, Workload
 
 PATH = "/v1/chat/completions"
 
@@ -27,6 +27,7 @@ class OpenLoop:
         clock: The client's.
         seed: Of the sessions' words and pauses.
         max_in_flight: Requests that may be under way at once.
+        conversation: Makes the session of each arrival by its number, where `workload` doesn't.
 
     """
 
@@ -40,16 +41,16 @@ class OpenLoop:
         clock: Clock,
         seed: int = 0,
         max_in_flight: int = 4096,
+        conversation: Callable[[int], Conversation] | None = None,
     ) -> None:
+        self._conversation = conversation or (lambda number: Session(workload, seed, number))
         self.started = 0
         self.in_flight = 0
         self._client = client
         self._head = client.target.head(PATH)
-        self._workload = workload
         self._arrivals = arrivals
         self._on_result = on_result
         self._clock = clock
-        self._seed = seed
         self._max_in_flight = max_in_flight
         self._tasks: set[asyncio.Task[None]] = set()
         self._stop = asyncio.Event()
@@ -76,18 +77,18 @@ class OpenLoop:
         self._stop.set()
 
     def _begin(self, due: float) -> None:
-        session = Session(self._workload, self._seed, self.started)
+        session = self._conversation(self.started)
         self.started += 1
         task = asyncio.ensure_future(self._converse(session, due))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _converse(self, session: Session, due: float) -> None:
-        for turn in range(self._workload.turns):
-            result = await self._request(session, turn, due)
+    async def _converse(self, session: Conversation, due: float) -> None:
+        for turn in range(session.turns):
+            result = await self._request(session, session.first_turn + turn, due)
             answer, result.answer = result.answer, []
             self._on_result(result)
-            if result.failed or self._stop.is_set() or turn + 1 == self._workload.turns:
+            if result.failed or self._stop.is_set() or turn + 1 == session.turns:
                 return
             session.hear(answer)
             pause = session.pause()
@@ -95,7 +96,7 @@ class OpenLoop:
             if pause:
                 await self._wait(pause)
 
-    async def _request(self, session: Session, turn: int, due: float) -> Result:
+    async def _request(self, session: Conversation, turn: int, due: float) -> Result:
         now = self._clock()
         result = Result(session.number, turn, now, lag_s=max(0.0, now - due))
         if self.in_flight >= self._max_in_flight:

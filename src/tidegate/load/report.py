@@ -51,6 +51,10 @@ class Report(Struct, frozen=True):
     """From the first start to the last end."""
     requests_per_s: float
     events_per_s: float
+    output_tokens_per_s: float
+    prompt_tokens_per_s: float
+    cached_share: float
+    """Of the prompts' tokens, those that servers had in their prefix caches, 0..1."""
     errors: dict[str, int]
     """Failed requests by kind."""
     statuses: dict[str, int]
@@ -89,6 +93,7 @@ def summarise(results: Sequence[Result]) -> Report:
     duration = max(end - begin, 1e-9)
     pools = _pools_of_sessions(results)
     failed = [one for one in results if one.failed]
+    prompts = sum(one.prompt_tokens for one in results)
     return Report(
         requests=len(results),
         failed=len(failed),
@@ -97,6 +102,9 @@ def summarise(results: Sequence[Result]) -> Report:
         duration_s=duration,
         requests_per_s=len(results) / duration,
         events_per_s=sum(one.events for one in results) / duration,
+        output_tokens_per_s=sum(one.output_tokens or one.events for one in results) / duration,
+        prompt_tokens_per_s=prompts / duration,
+        cached_share=sum(one.cached_tokens for one in results) / max(1, prompts),
         errors=dict(Counter(one.error for one in failed)),
         statuses=dict(sorted(Counter(str(one.status) for one in results).items())),
         lag=percentiles(one.lag_s for one in results),

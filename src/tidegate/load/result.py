@@ -31,12 +31,18 @@ class Result:
     detail: str = ""
     """More about the error, for people."""
     ttft_s: float | None = None
-    """To the first event, or to the body's first byte where it isn't a stream."""
+    """To the first event with a text, or to the body's first byte where it isn't a stream."""
     gaps_s: list[float] = field(default_factory=list)
-    """Between the events after the first one, as they arrived."""
+    """Between the events with a text, as they arrived."""
     duration_s: float = 0.0
     events: int = 0
-    """Events with data, `[DONE]` not counted."""
+    """Events with a choice: neither `[DONE]` nor the one that has only the usage."""
+    prompt_tokens: int = 0
+    """As the answer's `usage` has it; 0 where it says nothing."""
+    cached_tokens: int = 0
+    """Of those, how many were in the prefix cache."""
+    output_tokens: int = 0
+    """As `usage` has it; else the events that had a text."""
     pool: str = ""
     """The header `x-tidegate-pool`."""
     endpoint: str = ""

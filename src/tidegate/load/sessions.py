@@ -1,16 +1,20 @@
 """Conversations: what a session says in each turn, and who it says it is.
 
 All sessions share a system prompt, so a server can reuse its beginning; the first user
-message is the session's own.
+message is the session's own. Recorded requests (`Recorded`) have their own lengths, and a
+session's later ones begin as its earlier ones did.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 import msgspec
 from msgspec import Struct
+
+from tidegate.load.trace import Arrival
 
 _VOCABULARY: Final = (
     "please tell explain compare list describe summarise write translate check plan small large "
@@ -18,6 +22,13 @@ _VOCABULARY: Final = (
     "music paper stone light colour market village bridge"
 )
 _WORDS: Final = _VOCABULARY.split()
+
+_SHORT_VOCABULARY: Final = (
+    "the and for you can how now one day get see way may use her his our out two new old any "
+    "try let say ask set run put far big low yes sea air sun cup key map pen law oil art"
+)
+_SHORT: Final = _SHORT_VOCABULARY.split()
+"""Words that are one token each with their space, in most tokenizers and in the simulator."""
 
 Identity = Literal["prompt_cache_key", "user", "none"]
 
@@ -44,6 +55,8 @@ class Workload:
     """The body's field that names the session."""
     prefix: str = "session"
     """Names are PREFIX-SEED-NUMBER."""
+    usage: bool = True
+    """Streams are asked to end with the count of their tokens."""
 
 
 class _Content(Struct, frozen=True):
@@ -59,6 +72,26 @@ class _Answer(Struct, frozen=True):
     choices: list[_Choice] = []
 
 
+class Conversation(Protocol):
+    """What the loop needs of a session."""
+
+    number: int
+    """Which session of the run."""
+    turns: int
+    """How many requests are still to come."""
+    first_turn: int
+    """How many requests of the session were others' to make."""
+
+    def ask(self) -> bytes:
+        """Return the body of the next turn."""
+
+    def hear(self, answer: Sequence[bytes]) -> None:
+        """Take an answer."""
+
+    def pause(self) -> float:
+        """Return how long it thinks before the next turn, in seconds."""
+
+
 class Session:
     """One conversation.
 
@@ -71,6 +104,8 @@ class Session:
 
     def __init__(self, workload: Workload, seed: int, number: int) -> None:
         self.number = number
+        self.turns = workload.turns
+        self.first_turn = 0
         self.workload = workload
         self.name = f"{workload.prefix}-{seed}-{number}"
         self.rng = Random(f"{seed}/{number}")
@@ -82,17 +117,7 @@ class Session:
     def ask(self) -> bytes:
         """Return the body of the next turn."""
         self._say("user", _words(self.rng, self.workload.user_words))
-        body: dict[str, Any] = {
-            "model": self.workload.model,
-            "messages": self._messages,
-            "max_tokens": self.workload.max_tokens,
-            "stream": self.workload.stream,
-        }
-        if self.workload.ignore_eos:
-            body["ignore_eos"] = True
-        if self.workload.identity != "none":
-            body[self.workload.identity] = self.name
-        return msgspec.json.encode(body)
+        return _body(self.workload, self._messages, self.workload.max_tokens, self.name)
 
     def hear(self, answer: Sequence[bytes]) -> None:
         """Take an answer into the conversation: the data of its events, or its body in pieces."""
@@ -106,6 +131,75 @@ class Session:
 
     def _say(self, role: str, content: str) -> None:
         self._messages.append({"role": role, "content": content})
+
+
+class Recorded:
+    """One request of a trace: a conversation of one turn.
+
+    Its prompt is the first so many words of its session's own endless text, so requests of one
+    session share their beginnings as turns of a real conversation do.
+
+    Args:
+        workload: What all requests have in common; lengths and turns are the trace's.
+        seed: The run's.
+        arrival: The recorded request.
+        number: Which session of the trace it is.
+        turn: How many requests of its session came before.
+
+    """
+
+    def __init__(
+        self, workload: Workload, seed: int, arrival: Arrival, number: int, turn: int
+    ) -> None:
+        self.number = number
+        self.turns = 1
+        self.first_turn = turn
+        self._workload = workload
+        self._seed = seed
+        self._arrival = arrival
+
+    def ask(self) -> bytes:
+        """Return the body."""
+        arrival, workload = self._arrival, self._workload
+        words = Random(f"{self._seed}/{arrival.session}").choices(_SHORT, k=arrival.prompt_tokens)
+        messages = [{"role": "user", "content": " ".join(words)}]
+        name = f"{workload.prefix}-{self._seed}-{self.number}"
+        return _body(workload, messages, arrival.output_tokens, name)
+
+    def hear(self, answer: Sequence[bytes]) -> None:
+        """Take an answer; the next prompt is recorded, so it doesn't matter."""
+
+    def pause(self) -> float:
+        """Return 0: there is no other turn."""
+        return 0.0
+
+
+def recorded(workload: Workload, seed: int, arrivals: Sequence[Arrival]) -> list[Recorded]:
+    """Return the requests of a trace."""
+    numbers: dict[str, int] = {}
+    turns: Counter[str] = Counter()
+    requests = []
+    for one in arrivals:
+        number = numbers.setdefault(one.session, len(numbers))
+        requests.append(Recorded(workload, seed, one, number, turns[one.session]))
+        turns[one.session] += 1
+    return requests
+
+
+def _body(workload: Workload, messages: list[dict[str, str]], max_tokens: int, name: str) -> bytes:
+    body: dict[str, Any] = {
+        "model": workload.model,
+        "messages": messages,
+        "max_tokens": max_tokens,
+        "stream": workload.stream,
+    }
+    if workload.stream and workload.usage:
+        body["stream_options"] = {"include_usage": True}
+    if workload.ignore_eos:
+        body["ignore_eos"] = True
+    if workload.identity != "none":
+        body[workload.identity] = name
+    return msgspec.json.encode(body)
 
 
 def _text_of(data: bytes) -> str:
