@@ -274,6 +274,9 @@ class InferenceRolloutStatus(Model, frozen=True, kw_only=True):
     """The steps that it runs, presets spelled out."""
     target: str = ""
     """Whose weights move: `HTTPRoute/name/rule`."""
+    joined: Annotated[tuple[str, ...], Meta(max_length=2)] = ()
+    """Two pools that count as one for objectives and rewrites: what is bound to either holds
+    for both. Otherwise requests that move would lose their priority and their aliases."""
     mirror: MirrorStatus = MirrorStatus()
     evidence: tuple[Evidence, ...] = ()
     """Of the last verdict."""
@@ -291,18 +294,3 @@ class InferenceRollout(Resource, frozen=True, kw_only=True):
 
     spec: InferenceRolloutSpec
     status: InferenceRolloutStatus = InferenceRolloutStatus()
-
-
-ENDS: frozenset[Phase] = frozenset(("Completed", "Aborted", "RolledBack"))
-"""Phases that a rollout leaves only by a new spec or an undo."""
-
-
-def joined_pools(rollout: InferenceRollout) -> tuple[str, str] | None:
-    """Return the stable's and the canary's pool while one's objectives hold for both.
-
-    An InferenceObjective or InferenceModelRewrite binds one pool; without this, requests that
-    move to the canary would lose their priority and their aliases.
-    """
-    if rollout.spec.type == "Adapter" or rollout.status.phase in ENDS:
-        return None
-    return rollout.spec.stable, rollout.spec.canary

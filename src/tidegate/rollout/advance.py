@@ -7,6 +7,8 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from tidegate.rollout.gates import gate_needed
+from tidegate.rollout.message import sentence
 from tidegate.rollout.moves import enter, go_to, hold
 from tidegate.rollout.plan import PlanStep, brief, position
 from tidegate.rollout.state import Stage, State
@@ -54,22 +56,7 @@ def _is_late(state: State, now: float) -> bool:
 
 def _late(state: State) -> str:
     limit = brief(state.plan.max_duration_s)
-    return f"{limit} (maxDuration) were not enough: promote to go on, or abort"
-
-
-def gate_needed(state: State) -> str:
-    """Return the gate that must open before the rollout may go on, or ''."""
-    wanted: list[str] = []
-    current = state.current
-    if state.stage == "Preflight" and state.checked:
-        wanted = ["BeforeStart"]
-    elif state.stage == "Progressing" and current is not None and current.weight > state.desired:
-        wanted = ["BeforeIncrease"] + ["BeforePromotion"] * (current.weight == 100)
-    for gate in wanted:
-        name = f"{gate}/{state.step}"
-        if gate in state.plan.gates and name not in state.opened:
-            return name
-    return ""
+    return f"{limit} (maxDuration) are over: {sentence(state)}; promote to go on, or abort"
 
 
 def _begin(state: State, now: float) -> State:

@@ -6,7 +6,6 @@ all that is due has been done, nothing is due.
 
 from collections.abc import Iterator
 
-from tidegate.rollout.advance import gate_needed
 from tidegate.rollout.cleanup import back_to_stable, leftovers, load, release
 from tidegate.rollout.commands import (
     Announce,
@@ -17,6 +16,7 @@ from tidegate.rollout.commands import (
     ReleaseRollout,
     SetWeights,
 )
+from tidegate.rollout.gates import gate_needed
 from tidegate.rollout.observed import Observed
 from tidegate.rollout.state import BACKWARD, BEFORE, MOVING, OVER, State
 

@@ -6,8 +6,8 @@ so that a look may be repeated.
 
 from msgspec.structs import replace
 
-from tidegate.rollout.advance import gate_needed
 from tidegate.rollout.events import SpecSeen
+from tidegate.rollout.gates import gate_needed
 from tidegate.rollout.moves import (
     abort,
     enter,
@@ -62,8 +62,11 @@ def _begin(state: State, spec: SpecSeen, now: float) -> State:
 
 
 def _undo(state: State, now: float) -> State:
-    if state.stage == "Completed" and state.owner:
-        return state
+    if state.stage == "Completed":
+        if state.owner:
+            return state
+        # The stable may have shrunk since: nothing moves before it was looked at.
+        state = replace(state, stable_cap=0)
     return roll_back(state, now, "Undone", "undone by spec.undo")
 
 

@@ -3,7 +3,7 @@
 Nothing here depends on the present time, so that a status is only written when it changes.
 """
 
-from tidegate.rollout.advance import gate_needed
+from tidegate.rollout.gates import gate_needed
 from tidegate.rollout.plan import PlanStep, brief
 from tidegate.rollout.state import State
 

@@ -32,6 +32,7 @@ def render(state: State) -> InferenceRolloutStatus:
         ),
         steps=tuple(str(step) for step in state.plan.steps),
         target=state.target,
+        joined=joined(state),
         mirror=mirror(state),
         evidence=state.evidence,
         findings=state.findings,
@@ -67,6 +68,16 @@ def _progress(state: State) -> str:
     if state.stage in BEFORE or not steps:
         return f"0/{steps}" if steps else ""
     return f"{min(state.step + 1, steps)}/{steps}"
+
+
+def joined(state: State) -> tuple[str, ...]:
+    """Return the pools that count as one for what is bound to either.
+
+    They do until all that was bound to the loser is bound to the winner.
+    """
+    if state.plan.type == "Adapter" or not state.begun or (state.over and state.cleaned):
+        return ()
+    return state.plan.stable, state.plan.canary
 
 
 def mirror(state: State) -> MirrorStatus:

@@ -10,7 +10,7 @@ from typing import Final, assert_never
 from msgspec.structs import replace
 
 from tidegate.api.rollout import HistoryEntry
-from tidegate.rollout.advance import advance, gate_needed
+from tidegate.rollout.advance import advance
 from tidegate.rollout.capacity import limit
 from tidegate.rollout.events import (
     Announced,
@@ -23,6 +23,7 @@ from tidegate.rollout.events import (
     Verdict,
     WorldSeen,
 )
+from tidegate.rollout.gates import gate_needed
 from tidegate.rollout.intents import take_spec
 from tidegate.rollout.message import change
 from tidegate.rollout.moves import fail, hold, hold_while, unhold

@@ -161,7 +161,8 @@ def _take_canary(state: State, seen: Observed, now: float) -> State:
             return roll_back(state, now, "CanaryDeleted", f"the pool {name} is being deleted")
         if state.canary_down and state.effective > 0:
             return fail(state, now, "CanaryDown", f"no endpoint of {name} is ready")
-    drained = state.confirmed and state.effective == 100 and seen.stable.in_flight == 0
+    whole = state.stage == "Draining" and state.confirmed and state.effective == 100
+    drained = whole and seen.stable.in_flight == 0
     return replace(state, drained=drained, warm=state.warm or _is_warm(state, seen.warmth))
 
 

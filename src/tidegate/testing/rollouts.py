@@ -7,6 +7,7 @@ real HTTPRoute or InferenceModelRewrite and are read and written by the strategi
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
@@ -47,14 +48,24 @@ class CrashError(Exception):
 
 def admitted(spec: dict[str, Any]) -> InferenceRolloutSpec:
     """Return a spec as the API admits it, with its defaults."""
+    return _admitted(json.dumps(spec))
+
+
+@lru_cache(maxsize=256)
+def _admitted(spec: str) -> InferenceRolloutSpec:
     manifest = {
         "apiVersion": "tidegate.dev/v1alpha1",
         "kind": "InferenceRollout",
         "metadata": {"name": "llm", "namespace": "default"},
-        "spec": spec,
+        "spec": json.loads(spec),
     }
     obj = admit(kind_of(manifest), "v1alpha1", manifest).obj
     return msgspec.convert(obj["spec"], InferenceRolloutSpec)
+
+
+@lru_cache(maxsize=256)
+def _restored(status: str) -> State:
+    return restore(msgspec.json.decode(status, type=InferenceRolloutStatus))
 
 
 def route(weights: tuple[int, int], names: tuple[str, str] = ("llm", "llm-new")) -> dict[str, Any]:
@@ -143,9 +154,13 @@ class World:
         return plan_of(admitted(self.spec))
 
     @property
+    def _moving_plan(self) -> Plan:
+        return self.state.plan if self.state.run else self.plan
+
+    @property
     def state(self) -> State:
         """What is persisted."""
-        return restore(msgspec.json.decode(self.status, type=InferenceRolloutStatus))
+        return _restored(self.status)
 
     @property
     def weights(self) -> tuple[int, int] | None:
@@ -270,8 +285,7 @@ class World:
     def _target_seen(self) -> TargetSeen:
         if self.target is None:
             return TargetSeen(problem="there is no HTTPRoute routes", canary_gone=True)
-        plan = self.state.plan if self.state.run else self.plan
-        typed = decode(self.target)
+        plan, typed = self._moving_plan, decode(self.target)
         if isinstance(typed, HTTPRoute):
             found = node.read(plan, "default", [typed])
         else:
@@ -281,7 +295,7 @@ class World:
 
     def _write(self, stable: int, canary: int) -> None:
         assert self.target is not None  # noqa: S101  # nobody writes to nothing
-        plan, typed = self.state.plan, decode(self.target)
+        plan, typed = self._moving_plan, decode(self.target)
         if isinstance(typed, HTTPRoute):
             place = node.find(plan, "default", [typed])
             assert not isinstance(place, Problem), place  # noqa: S101

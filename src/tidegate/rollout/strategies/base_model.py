@@ -9,7 +9,7 @@ The objects themselves are not touched before.
 from collections.abc import Iterable, Mapping
 
 from tidegate.api.inference import GROUP, InferenceModelRewrite, InferenceObjective
-from tidegate.api.rollout import InferenceRollout, joined_pools
+from tidegate.api.rollout import InferenceRollout
 from tidegate.rollout.observed import Binding
 from tidegate.rollout.strategies.node import find, patch, read
 from tidegate.rollout.strategies.weights import Patch, put, test
@@ -46,12 +46,9 @@ def joined(rollouts: Iterable[InferenceRollout]) -> Mapping[tuple[str, str], fro
     """Return, for each (namespace, pool) of a moving rollout, all pools that it stands for."""
     groups: dict[tuple[str, str], frozenset[str]] = {}
     for each in rollouts:
-        pair = joined_pools(each)
-        if pair is None:
-            continue
         namespace = each.metadata.namespace
-        names = frozenset(pair)
-        for pool in pair:
+        names = frozenset(each.status.joined)
+        for pool in each.status.joined:
             names |= groups.get((namespace, pool), frozenset())
         for pool in names:
             groups[namespace, pool] = names
