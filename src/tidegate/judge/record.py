@@ -1,6 +1,7 @@
 """What is kept of one request: numbers and names, never prompts, answers or credentials."""
 
 from dataclasses import dataclass
+from enum import IntFlag
 from typing import Final
 
 ITL_BOUNDS: Final = (
@@ -47,3 +48,28 @@ class Record:
     itl_counts: list[int] | None = None
     """Gaps between SSE events by `ITL_BOUNDS`, one more at the end for the rest."""
     itl_sum_s: float = 0.0
+    session: int = 0
+    """A 64-bit hash of the session key, by another salt than the split's; 0 when there is none."""
+    prompt_tokens: int = 0
+    """0 when nobody counted: then the request's bytes say how long it is."""
+    cached_tokens: int = 0
+    """Tokens of the prompt that were in the endpoint's prefix cache, as far as anybody knows."""
+    output_tokens: int = 0
+    """As the answer says (`usage`); 0 when it doesn't: then events are counted."""
+    finish: str = ""
+    """The answer's `finish_reason`, where it was read."""
+    failed_checks: int = 0
+    """`Check` bits of the checks that the answer failed."""
+    checked: bool = False
+    """Checks looked at the answer."""
+    noted: int = 0
+    """What a `Folder` has counted of it before it ended."""
+
+
+class Check(IntFlag):
+    """What a check of an answer may find wrong."""
+
+    INVALID = 1
+    """Output that breaks the schema asked for, or a tool call that can't be parsed."""
+    REFUSED = 2
+    """The model refused."""

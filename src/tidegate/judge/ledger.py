@@ -1,0 +1,152 @@
+"""Where blocks become observations: the state of judging one rollout.
+
+A ledger takes blocks in any order, and counts a bucket (all blocks of one start) once it is
+ripe: everything that began in it is over, or its deadline is past. Counting is in order of
+time, so that the stable's quantiles, to which both arms are held, come from the past alone.
+Counts of buckets are summed to units, and each unit goes into three tests of its metric: the
+margin since the rollout began, the margin at this step, and the gross margin at this step.
+
+A ledger holds no time of its own: the same blocks and steps give the same evidence, however
+often `advance` was called.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from tidegate.judge.block import Block, merge
+from tidegate.judge.metrics import Metric, Quantile, Ripens, Settings
+from tidegate.judge.tracks import Bucket, QuantileTrack, RateTrack, Track
+from tidegate.judge.tripwire import Tripwire
+
+SETTLE_S: Final = 3.0
+"""After its end a bucket waits so long for the workers to ship what they have."""
+
+Claim = Literal["gross", "margin", "watch"]
+"""What a step has to show: nothing gross, the margins themselves, or, where the stable has no
+traffic to compare with, no catastrophe."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A stretch of the rollout at one weight."""
+
+    at: float
+    """When it began, in seconds since the epoch."""
+    weight: int
+    """The canary's, in percent."""
+    claim: Claim = "margin"
+
+
+@dataclass(slots=True)
+class Ledger:
+    """All that is known of one rollout's two arms."""
+
+    settings: Settings
+    stable: str
+    """The arm's name in blocks."""
+    canary: str
+    scope: str = ""
+    """Only blocks of this scope count; '' takes all."""
+    steps: list[Step] = field(default_factory=list)
+    tracks: tuple[Track, ...] = ()
+    tripwire: Tripwire = field(default_factory=Tripwire)
+    late: int = 0
+    """Blocks that came after their bucket was counted."""
+    _buckets: dict[float, Bucket] = field(default_factory=dict)
+    _counted: dict[Ripens, float] = field(default_factory=lambda: {"first": -1.0, "end": -1.0})
+    """Start of the last bucket that was counted."""
+    _seen: tuple[int, int] = (-1, 0)
+    """The step of that bucket, and the canary's requests counted in it."""
+
+    def __post_init__(self) -> None:
+        self.tracks = tuple(_track(metric, self.settings) for metric in self.settings.metrics)
+
+    def enter(self, step: Step) -> None:
+        """Note that a step began; steps come in order of time."""
+        self.steps.append(step)
+
+    def absorb(self, blocks: Iterable[Block]) -> None:
+        """Take blocks in, those of other arms and scopes left aside."""
+        for block in blocks:
+            place = block.place
+            if place.arm not in (self.stable, self.canary):
+                continue
+            if self.scope and place.scope != self.scope:
+                continue
+            if place.start <= self._counted["end"]:
+                self.late += 1
+                continue
+            bucket = self._buckets.get(place.start)
+            if bucket is None:
+                bucket = self._buckets[place.start] = Bucket(place.start, block.span_s)
+            side = bucket.canary if place.arm == self.canary else bucket.stable
+            there = side.get(place.stratum)
+            side[place.stratum] = block if there is None else merge(there, block)
+
+    def advance(self, now: float) -> None:
+        """Count what is ripe at `now` (seconds since the epoch)."""
+        starts = sorted(self._buckets)
+        self._ripen("first", starts, now)
+        self._ripen("end", starts, now)
+        for start in starts:
+            if start > min(self._counted.values()):
+                break
+            del self._buckets[start]
+        if self.settings.tripwires:
+            fresh = [self._buckets[start] for start in starts if start > self._counted["first"]]
+            self.tripwire.watch(each for each in fresh if self._step_at(each.start) >= 0)
+
+    @property
+    def seen_in_step(self) -> int:
+        """Requests of the canary in buckets of the current step, ripe or not."""
+        if not self.steps:
+            return 0
+        waiting = [
+            each
+            for start, each in self._buckets.items()
+            if start >= self.steps[-1].at and start > self._counted["first"]
+        ]
+        fresh = sum(block.requests for each in waiting for block in each.canary.values())
+        return self._seen[1] + fresh if self._seen[0] == len(self.steps) - 1 else fresh
+
+    @property
+    def current(self) -> Step | None:
+        """The step that it is at."""
+        return self.steps[-1] if self.steps else None
+
+    def _ripen(self, which: Ripens, starts: list[float], now: float) -> None:
+        for start in starts:
+            if start <= self._counted[which]:
+                continue
+            bucket = self._buckets[start]
+            if not self._is_ripe(bucket, which, now):
+                break
+            self._count(bucket, which)
+            self._counted[which] = start
+
+    def _is_ripe(self, bucket: Bucket, which: Ripens, now: float) -> bool:
+        age = now - bucket.start - bucket.span_s - SETTLE_S
+        limit = self.settings.deadline_s if which == "first" else self.settings.finish_s
+        return age >= limit or (age >= 0 and bucket.is_known(which))
+
+    def _count(self, bucket: Bucket, which: Ripens) -> None:
+        step = self._step_at(bucket.start)
+        for track in self.tracks:
+            if track.metric.ripens == which:
+                track.count(bucket, step)
+        if which == "first" and step >= 0:
+            self.tripwire.pass_by(bucket)
+            seen = sum(block.requests for block in bucket.canary.values())
+            self._seen = (step, seen + (self._seen[1] if self._seen[0] == step else 0))
+
+    def _step_at(self, start: float) -> int:
+        """Return the index of the step that a bucket is of; -1 before the first."""
+        return bisect_right(self.steps, start, key=lambda step: step.at) - 1
+
+
+def _track(metric: Metric, settings: Settings) -> Track:
+    if isinstance(metric, Quantile):
+        return QuantileTrack(metric, settings)
+    return RateTrack(metric, settings)

@@ -1,0 +1,169 @@
+"""What is compared, and how much worse the canary may be.
+
+A metric turns a block into counts of bad requests among those that it concerns. A rate counts
+them as they are; a quantile counts requests beyond the stable's own recent quantile (for the
+canary, times the margin), so one test decides them all. Each has a margin with a meaning, and
+maybe a gross one: what no step may exceed, shown in minutes where the margin takes an hour.
+"""
+
+from typing import Final, Literal
+
+import msgspec
+
+from tidegate.judge.sequential import Allowed
+
+Role = Literal["required", "informative"]
+"""Required metrics decide. Informative ones are shown, and never fail or delay a rollout."""
+Ripens = Literal["first", "end"]
+"""When a block's counts are final: past the deadline of first bytes, or of whole answers."""
+
+
+class Rate(msgspec.Struct, frozen=True, kw_only=True, tag="rate"):
+    """A share of requests."""
+
+    name: str
+    label: str
+    """As people say it."""
+    bad: str
+    """The field of `Block` that is counted."""
+    among: str = "requests"
+    """The field of `Block` that it is a share of."""
+    allowed: Allowed = Allowed(1.25, 0.01)
+    """At the end of the rollout: a quarter more than the stable's, plus one percent point."""
+    gross: Allowed | None = Allowed(1.5, 0.05)
+    """At every step. None: not asked before the last step."""
+    budget: float | None = None
+    """The most that the canary's rate may be, whatever the stable's."""
+    role: Role = "required"
+    ripens: Ripens = "first"
+
+
+class Quantile(msgspec.Struct, frozen=True, kw_only=True, tag="quantile"):
+    """A quantile of a histogram."""
+
+    name: str
+    label: str
+    histogram: str
+    """The field of `Block`."""
+    q: float
+    """Which quantile, 0..1."""
+    margin: float
+    """How much worse it may be: 0.2 is 20 % more (where `less_is_worse`, 1/1.2 of it)."""
+    gross: float | None = None
+    """The same for every step. None: not asked before the last step."""
+    less_is_worse: bool = False
+    unit: str = "s"
+    role: Role = "required"
+    ripens: Ripens = "first"
+
+
+Metric = Rate | Quantile
+
+METRICS: Final[tuple[Metric, ...]] = (
+    Rate(name="errors", label="errors", bad="errors"),
+    Rate(name="client_errors", label="requests refused as wrong (4xx)", bad="client_errors"),
+    Rate(name="abandoned", label="clients that left before an answer", bad="abandoned"),
+    Rate(name="broken", label="broken answers", bad="broken", among="finished", ripens="end"),
+    Rate(name="empty", label="empty answers", bad="empty", among="completed", ripens="end"),
+    Rate(
+        name="invalid",
+        label="answers that break their schema",
+        bad="invalid",
+        among="checked",
+        ripens="end",
+    ),
+    Rate(
+        name="refused",
+        label="refusals",
+        bad="refused",
+        among="checked",
+        allowed=Allowed(1.25, 0.02),
+        ripens="end",
+    ),
+    Quantile(name="ttft_p50", label="TTFT p50", histogram="ttft", q=0.5, margin=0.15, gross=0.5),
+    Quantile(name="ttft_p95", label="TTFT p95", histogram="ttft", q=0.95, margin=0.2),
+    Quantile(
+        name="itl_p50",
+        label="inter-token p50",
+        histogram="itl",
+        q=0.5,
+        margin=0.1,
+        gross=0.3,
+        ripens="end",
+    ),
+    Quantile(
+        name="itl_p95", label="inter-token p95", histogram="itl", q=0.95, margin=0.15, ripens="end"
+    ),
+    Quantile(
+        name="per_token_p95",
+        label="time per output token p95",
+        histogram="per_token",
+        q=0.95,
+        margin=0.2,
+        role="informative",
+        ripens="end",
+    ),
+    Quantile(
+        name="longer",
+        label="output length p50 (longer)",
+        histogram="output",
+        q=0.5,
+        margin=0.25,
+        unit="tokens",
+        role="informative",
+        ripens="end",
+    ),
+    Quantile(
+        name="shorter",
+        label="output length p50 (shorter)",
+        histogram="output",
+        q=0.5,
+        margin=0.25,
+        less_is_worse=True,
+        unit="tokens",
+        role="informative",
+        ripens="end",
+    ),
+    Rate(
+        name="truncated",
+        label="answers cut at their token limit",
+        bad="truncated",
+        among="completed",
+        allowed=Allowed(1.25, 0.02),
+        role="informative",
+        ripens="end",
+    ),
+)
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """How to judge. All times in seconds."""
+
+    metrics: tuple[Metric, ...] = METRICS
+    alpha_fail: float = 0.05
+    """The chance to fail a canary that is just within all margins, over the whole rollout.
+    An equal one is much safer, for it is nowhere near them."""
+    alpha_pass: float = 0.05
+    """The chance to pass a step with a canary that is just beyond one margin."""
+    deadline_s: float = 30.0
+    """Without a first byte by then a request hangs; with it, blocks are final for `first`."""
+    finish_s: float = 120.0
+    """When a block is final for `end`: what runs longer is judged by its first byte only."""
+    unit_s: float = 30.0
+    """Blocks are summed to at least this before they count as one observation. Short units
+    are quick, and believe that what happens in one says nothing of the next."""
+    quick_unit_s: float = 10.0
+    """The same for gross margins, where there is room for a mistake."""
+    least_units: int = 20
+    """Units before a margin's test may decide."""
+    least_quick_units: int = 12
+    least_canary: int = 2
+    """Canary requests in a unit: at low traffic units last longer."""
+    longest_unit_s: float = 300.0
+    least_share: float = 0.1
+    """A metric that concerns fewer of the stable's requests is not waited for."""
+    max_duration_s: float = 86_400.0
+    """Without a verdict by then it is inconclusive."""
+    threshold_memory_s: float = 600.0
+    """How far back the stable's quantiles look (half-life)."""
+    tripwires: bool = True

@@ -1,0 +1,299 @@
+"""One metric through a rollout: from buckets to units to tests.
+
+A rate is counted as it stands. A quantile is turned into a rate: per stratum, requests beyond
+the stable's recent quantile t; for the canary, beyond t times the margin. If the canary's
+quantile is just at the margin, both shares are equal, whatever the shape of the distribution.
+Because t follows each stratum's own past, neither the mix of prompts nor the hour matters.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from tidegate.judge.block import Block
+from tidegate.judge.histogram import PER_DOUBLING, beyond, quantile
+from tidegate.judge.metrics import Metric, Quantile, Rate, Ripens, Settings
+from tidegate.judge.sequential import NO_UNIT, Allowed, RobustTest, Unit
+
+ENOUGH: Final = 50
+"""Requests of the stable from which a stratum has a quantile of its own."""
+ALL_STRATA: Final = -1
+
+DOWN: Final = 2 * PER_DOUBLING
+"""Relative bins below 1: down to a quarter."""
+RELATIVE_BINS: Final = DOWN + 4 * PER_DOUBLING
+"""And up to sixteen times."""
+
+
+@dataclass(slots=True)
+class Bucket:
+    """All blocks of one start, by arm and stratum."""
+
+    start: float
+    span_s: float
+    canary: dict[int, Block] = field(default_factory=dict)
+    stable: dict[int, Block] = field(default_factory=dict)
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield all of them."""
+        yield from self.canary.values()
+        yield from self.stable.values()
+
+    def is_known(self, which: Ripens) -> bool:
+        """Whether nothing of it can change any more."""
+        if which == "end":
+            return sum(each.requests - each.ended for each in self.blocks()) <= 0
+        return sum(each.requests - each.begun for each in self.blocks()) <= 0
+
+
+@dataclass(slots=True)
+class _Sum:
+    """Counts that are not yet a unit."""
+
+    margin: Unit = NO_UNIT
+    gross: Unit = NO_UNIT
+    relative: list[int] = field(default_factory=lambda: [0] * RELATIVE_BINS)
+    began: float | None = None
+
+    def is_unit(self, end: float, least_s: float, settings: Settings) -> bool:
+        """Whether it is long and full enough at `end`. Depends on numbers of requests alone."""
+        if self.began is None:
+            return False
+        lasted = end - self.began
+        fewest = min(self.margin.canary, self.margin.stable)
+        return lasted >= settings.longest_unit_s or (
+            lasted >= least_s and fewest >= settings.least_canary
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What a metric made of one bucket."""
+
+    margin: Unit
+    gross: Unit
+    concerned: float
+    """Requests of the stable that the metric says something about, now or later."""
+    relative: list[int] | None = None
+
+
+class Track:
+    """One metric's tests. `count` is given the buckets in order of time."""
+
+    metric: Metric
+
+    def __init__(self, metric: Metric, settings: Settings) -> None:
+        self.metric = metric
+        self._settings = settings
+        self.allowed, self.allowed_gross = _allowed(metric)
+        self.cumulative = RobustTest(self.allowed, settings.least_units)
+        self.step_index = -1
+        self.units: list[Unit] = []
+        """The margin's units since the rollout began."""
+        self.relatives: list[list[int]] = []
+        """Beside `units`: the canary's requests by their ratio to the threshold."""
+        self.requests = 0
+        """Of the stable, that the metric might have concerned."""
+        self.concerned = 0.0
+        self._begin_step(-1)
+
+    def count(self, bucket: Bucket, step: int) -> None:
+        """Take a bucket in, counted at step `step` (-1: before the first)."""
+        self.requests += sum(each.requests for each in bucket.stable.values())
+        if step != self.step_index:
+            self._begin_step(step)
+        counted = self.counts(bucket)
+        self.concerned += counted.concerned
+        if step < 0:
+            return
+        end = bucket.start + bucket.span_s
+        for each in (self._slow, self._quick):
+            each.margin += counted.margin
+            each.gross += counted.gross
+            if each.began is None:
+                each.began = bucket.start
+        if counted.relative is not None:
+            sums = self._slow.relative
+            for index, count in enumerate(counted.relative):
+                sums[index] += count
+        self._close(end)
+
+    def counts(self, bucket: Bucket) -> Counted:
+        """Return what the metric makes of a bucket."""
+        raise NotImplementedError
+
+    def is_rare(self) -> bool:
+        """Whether it concerns too few requests of the stable to be waited for."""
+        return self.concerned < self._settings.least_share * self.requests
+
+    def _begin_step(self, step: int) -> None:
+        if self.step_index >= 0:
+            self._close(math.inf)
+        self.step_index = step
+        settings = self._settings
+        self.step = RobustTest(self.allowed, settings.least_units)
+        self.gross = RobustTest(self.allowed_gross, settings.least_quick_units)
+        self._slow = _Sum()
+        self._quick = _Sum()
+
+    def _close(self, end: float) -> None:
+        """Hand over what has become a unit by `end`."""
+        settings = self._settings
+        if self._quick.is_unit(end, settings.quick_unit_s, settings):
+            self.gross.add(self._quick.gross)
+            self._quick = _Sum()
+        if self._slow.is_unit(end, settings.unit_s, settings):
+            unit = self._slow.margin
+            self.cumulative.add(unit)
+            self.step.add(unit)
+            if unit.canary and unit.stable:
+                self.units.append(unit)
+                self.relatives.append(self._slow.relative)
+            self._slow = _Sum()
+
+
+class RateTrack(Track):
+    """A share of requests."""
+
+    metric: Rate
+
+    def __init__(self, metric: Rate, settings: Settings) -> None:
+        super().__init__(metric, settings)
+        self.metric = metric
+
+    def counts(self, bucket: Bucket) -> Counted:
+        """Return the requests and the bad ones of both arms."""
+        canary, canary_bad = self._sums(bucket.canary)
+        stable, stable_bad = self._sums(bucket.stable)
+        unit = Unit(canary, canary_bad, stable, stable_bad)
+        return Counted(unit, unit, stable)
+
+    def _sums(self, side: Mapping[int, Block]) -> tuple[int, int]:
+        among, bad = self.metric.among, self.metric.bad
+        return (
+            sum(getattr(each, among) for each in side.values()),
+            sum(getattr(each, bad) for each in side.values()),
+        )
+
+
+class _Recent:
+    """A quantile of what was seen lately, older values counting less."""
+
+    __slots__ = ("_counts", "_gain", "_read_at", "_total", "place")
+
+    def __init__(self) -> None:
+        self._counts: dict[int, float] = {}
+        self._gain = 1.0
+        self._total = 0.0
+        self._read_at = -math.inf
+        self.place: float | None = None
+
+    def add(self, counts: Mapping[int, int], q: float, end: float, memory_s: float) -> None:
+        """Take values in that were seen until `end`."""
+        for index, count in counts.items():
+            self._counts[index] = self._counts.get(index, 0.0) + count * self._gain
+            self._total += count * self._gain
+        # New values weigh more instead of old ones less: nothing else is touched.
+        if self._total >= ENOUGH * self._gain and end - self._read_at >= memory_s / 10:
+            self._read_at = end
+            self.place = quantile(self._counts, q)
+
+    def age(self, seconds: float, memory_s: float) -> None:
+        """Let time pass."""
+        self._gain *= 2 ** (seconds / memory_s)
+        if self._gain > 1e9:
+            self._counts = {i: c / self._gain for i, c in self._counts.items() if c > 1e-3}
+            self._total /= self._gain
+            self._gain = 1.0
+
+
+class QuantileTrack(Track):
+    """A quantile, as the share of requests beyond it."""
+
+    metric: Quantile
+
+    def __init__(self, metric: Quantile, settings: Settings) -> None:
+        super().__init__(metric, settings)
+        self.metric = metric
+        self._recent: dict[int, _Recent] = {ALL_STRATA: _Recent()}
+        self.stable_relative = [0] * RELATIVE_BINS
+        """The stable's requests by their ratio to the threshold, since the rollout began."""
+        self.stable_values: dict[int, int] = {}
+        """The stable's histogram over the last step."""
+        sign = -1 if metric.less_is_worse else 1
+        self._offset = sign * math.log2(1 + metric.margin) * PER_DOUBLING
+        self._gross = sign * math.log2(1 + (metric.gross or metric.margin)) * PER_DOUBLING
+
+    def counts(self, bucket: Bucket) -> Counted:
+        """Return requests and those beyond the thresholds; then let the thresholds learn."""
+        counted = self._beyond(bucket)
+        self._learn(bucket)
+        return counted
+
+    def threshold(self, stratum: int) -> float | None:
+        """Return the place of the stable's recent quantile for requests of a stratum."""
+        own = self._recent.get(stratum)
+        if own is not None and own.place is not None:
+            return own.place
+        return self._recent[ALL_STRATA].place
+
+    def _beyond(self, bucket: Bucket) -> Counted:
+        relative = [0] * RELATIVE_BINS
+        canary = bad = gross_bad = stable = stable_bad = 0.0
+        concerned = 0
+        for stratum, block in bucket.stable.items():
+            place = self.threshold(stratum)
+            values: dict[int, int] = getattr(block, self.metric.histogram)
+            concerned += sum(values.values())
+            if place is not None:
+                stable += sum(values.values())
+                stable_bad += self._bad(values, place)
+                _spread(values, place, self.stable_relative)
+        for stratum, block in bucket.canary.items():
+            place = self.threshold(stratum)
+            if place is not None:
+                values = getattr(block, self.metric.histogram)
+                canary += sum(values.values())
+                bad += self._bad(values, place + self._offset)
+                gross_bad += self._bad(values, place + self._gross)
+                _spread(values, place, relative)
+        return Counted(
+            Unit(canary, bad, stable, stable_bad),
+            Unit(canary, gross_bad, stable, stable_bad),
+            concerned,
+            relative,
+        )
+
+    def _bad(self, values: Mapping[int, int], place: float) -> float:
+        if not values:
+            return 0.0
+        above = beyond(values, place)
+        return sum(values.values()) - above if self.metric.less_is_worse else above
+
+    def _learn(self, bucket: Bucket) -> None:
+        metric, memory_s = self.metric, self._settings.threshold_memory_s
+        q = 1 - metric.q if metric.less_is_worse else metric.q
+        end = bucket.start + bucket.span_s
+        for each in self._recent.values():
+            each.age(bucket.span_s, memory_s)
+        for stratum, block in bucket.stable.items():
+            values: dict[int, int] = getattr(block, metric.histogram)
+            if values:
+                self._recent.setdefault(stratum, _Recent()).add(values, q, end, memory_s)
+                self._recent[ALL_STRATA].add(values, q, end, memory_s)
+                for index, count in values.items():
+                    self.stable_values[index] = self.stable_values.get(index, 0) + count
+
+
+def _spread(values: Mapping[int, int], place: float, into: list[int]) -> None:
+    """Count `values` by their ratio to the value at `place`."""
+    for index, count in values.items():
+        at = math.floor(index + 0.5 - place) + DOWN
+        into[min(max(at, 0), RELATIVE_BINS - 1)] += count
+
+
+def _allowed(metric: Metric) -> tuple[Allowed, Allowed]:
+    if isinstance(metric, Quantile):
+        return Allowed(), Allowed()
+    return metric.allowed, metric.gross or metric.allowed
