@@ -5,7 +5,7 @@ They hold the fields that Tidegate reads. The store keeps the whole object as it
 field that is not modelled here survives.
 """
 
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta
@@ -41,6 +41,17 @@ class GVK(NamedTuple):
         return f"{self.group}/{self.version}" if self.group else self.version
 
 
+class ManagedFields(Model, frozen=True, kw_only=True):
+    """Who wrote which fields last; see Kubernetes' "Server-Side Apply"."""
+
+    manager: str = ""
+    operation: str = ""
+    time: str = ""
+    """RFC 3339, UTC."""
+    subresource: str = ""
+    fields_v1: dict[str, Any] = msgspec.field(default_factory=dict, name="fieldsV1")
+
+
 class ObjectMeta(Model, frozen=True, kw_only=True):
     """The part of `metadata` that Tidegate reads. Times are RFC 3339 strings, UTC."""
 
@@ -54,6 +65,7 @@ class ObjectMeta(Model, frozen=True, kw_only=True):
     creation_timestamp: str = ""
     deletion_timestamp: str | None = None
     finalizers: tuple[str, ...] = ()
+    managed_fields: tuple[ManagedFields, ...] = ()
 
 
 class Condition(Model, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ doesn't answer is left out and the others' numbers are served.
     /healthz   200 while the process runs          (both)
     /readyz    200 once the table is live          (both)
     /snapshot  this worker's numbers, msgpack      (socket)
+    /records   this worker's blocks, msgpack       (socket; see `recorder`)
 """
 
 import asyncio
@@ -17,10 +18,13 @@ from pathlib import Path
 from typing import Final
 
 from tidegate.gateway import reply
+from tidegate.telemetry.ask import ask
 
 SIBLING_TIMEOUT_S: Final = 1.0
 CLIENT_TIMEOUT_S: Final = 5.0
 TEXT: Final = b"text/plain; version=0.0.4; charset=utf-8"
+
+MSGPACK: Final = b"application/msgpack"
 
 Render = Callable[[Mapping[str, bytes]], bytes]
 Handler = Callable[[str], Awaitable[bytes]]
@@ -34,11 +38,13 @@ class Admin:
         socket: Path,
         *,
         snapshot: Callable[[], bytes],
+        records: Callable[[str], bytes],
         render: Render,
         ready: Callable[[], bool],
     ) -> None:
         self._socket = socket
         self._snapshot = snapshot
+        self._records = records
         self._render = render
         self._ready = ready
         self._servers: list[asyncio.Server] = []
@@ -64,12 +70,16 @@ class Admin:
             server.close()
         self._socket.unlink(missing_ok=True)
 
-    async def _private(self, path: str) -> bytes:
+    async def _private(self, target: str) -> bytes:
+        path, _, query = target.partition("?")
         if path == "/snapshot":
-            return reply.render(200, self._snapshot(), content_type=b"application/msgpack")
+            return reply.render(200, self._snapshot(), content_type=MSGPACK)
+        if path == "/records":
+            return reply.render(200, self._records(query), content_type=MSGPACK)
         return self._state(path)
 
-    async def _public(self, path: str) -> bytes:
+    async def _public(self, target: str) -> bytes:
+        path = target.partition("?")[0]
         if path == "/metrics":
             return reply.render(200, self._render(await self._collect()), content_type=TEXT)
         return self._state(path)
@@ -98,26 +108,6 @@ class Admin:
             return None
 
 
-async def ask(socket: Path, path: str) -> bytes:
-    """Return the body of a 200 from a worker's socket.
-
-    Raises:
-        OSError: Nobody listens there.
-        ValueError: Another status; its text is the body.
-
-    """
-    reader, writer = await asyncio.open_unix_connection(str(socket))
-    try:
-        writer.write(f"GET {path} HTTP/1.1\r\nHost: worker\r\nConnection: close\r\n\r\n".encode())
-        head = await reader.readuntil(b"\r\n\r\n")
-        body = await reader.read()
-    finally:
-        writer.close()
-    if not head.startswith(b"HTTP/1.1 200 "):
-        raise ValueError(body.decode(errors="replace"))
-    return body
-
-
 def _serving(
     handler: Handler,
 ) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
@@ -126,8 +116,7 @@ def _serving(
             async with asyncio.timeout(CLIENT_TIMEOUT_S):
                 head = await reader.readuntil(b"\r\n\r\n")
                 words = head.split(b" ", 2)
-                path = words[1].partition(b"?")[0].decode("latin-1") if len(words) > 1 else ""
-                writer.write(await handler(path))
+                writer.write(await handler(words[1].decode("latin-1") if len(words) > 1 else ""))
                 await writer.drain()
         writer.close()
 

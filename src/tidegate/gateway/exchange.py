@@ -31,6 +31,8 @@ _CLIENT_LEFT: Final = 499
 _TIMEOUT: Final = 504
 _FAILURES: Final = {"connect": (503, "ConnectFailed"), "reset": (503, "UpstreamReset")}
 """Gateway API wants 500 or 503 once the tries are used up (HTTPRouteRetryConnectionError)."""
+_RECORD_SALT: Final = b"record"
+"""Names sessions in records; another than any split's, so that counts don't depend on arms."""
 _NOT_THE_SERVER: Final = frozenset({501, 505})
 """5xx that say nothing of an endpoint's health."""
 
@@ -105,6 +107,7 @@ class Exchange:
         """Find the rule, and do what it says."""
         plane, request, record = self._plane, self._request, self.record
         plane.in_flight += 1
+        plane.running[id(self)] = record
         plane.budget.earn()
         record.started_at = plane.now() - (plane.clock() - request.began)
         live = self._live
@@ -139,7 +142,11 @@ class Exchange:
 
     def _split(self, rule: Rule, live: Live) -> None:
         session = session_key(rule, self._request.headers, self._hints)
-        draw = self._plane.rng.getrandbits(64) if session is None else point(rule.salt, session)
+        if session is None:
+            draw = self._plane.rng.getrandbits(64)
+        else:
+            draw = point(rule.salt, session)
+            self.record.session = point(_RECORD_SALT, session)
         arm = choose_arm(rule, draw)
         if arm is None:
             self._refuse(500, "NoWeight", "all weights of the route's rule are 0")
@@ -460,6 +467,7 @@ class Exchange:
             self._timer.cancel()
         plane = self._plane
         plane.in_flight -= 1
+        plane.running.pop(id(self), None)
         self.record.duration_s = plane.clock() - self._request.began
         plane.emit(self.record)
         return True

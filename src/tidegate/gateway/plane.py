@@ -89,4 +89,8 @@ class Plane:
     draining: bool = False
     connections: int = 0
     in_flight: int = 0
+    running: dict[int, Record] = field(default_factory=dict)
+    """The records of the requests under way, by their exchange's id."""
     mirrors: int = 0
+    body_bytes: int = 0
+    """Of requests that were not answered yet; bounded by `Limits.bodies_bytes`."""

@@ -14,6 +14,7 @@ import uvloop
 from tidegate.gateway.admin import Admin
 from tidegate.gateway.live import KINDS, LiveTable
 from tidegate.gateway.plane import Live, Plane, Registry
+from tidegate.gateway.recorder import Recorder
 from tidegate.gateway.server import Listeners
 from tidegate.gateway.settings import WorkerSettings
 from tidegate.gateway.upstream import UpstreamPool
@@ -52,17 +53,21 @@ async def _run(settings: WorkerSettings, now: Callable[[], float]) -> None:
         pool=UpstreamPool(loop, settings.limits),
         clock=time.perf_counter,
         now=now,
-        emit=_emitter(metrics, access_log=settings.access_log),
+        emit=metrics.observe,
         reject=metrics.reject,
     )
+    recorder = Recorder(plane.running, now, boot=f"{settings.worker_id}-{os.getpid()}-{now():.3f}")
+    plane.emit = _emitter(metrics, recorder, access_log=settings.access_log)
     store = HttpStore.from_kubeconfig(settings.kubeconfig)
     try:
-        await _serve(plane, metrics, store, stop)
+        await _serve(plane, metrics, recorder, store, stop)
     finally:
         await store.close()
 
 
-async def _serve(plane: Plane, metrics: Metrics, store: HttpStore, stop: asyncio.Event) -> None:
+async def _serve(
+    plane: Plane, metrics: Metrics, recorder: Recorder, store: HttpStore, stop: asyncio.Event
+) -> None:
     settings = plane.settings
     registry = Registry(plane.clock)
     listeners = Listeners(plane)
@@ -81,6 +86,7 @@ async def _serve(plane: Plane, metrics: Metrics, store: HttpStore, stop: asyncio
     admin = Admin(
         settings.admin_socket,
         snapshot=metrics.snapshot,
+        records=recorder.answer,
         render=render,
         ready=lambda: plane.live is not None,
     )
@@ -130,12 +136,11 @@ def _gauges(plane: Plane) -> Gauges:
     return Gauges(plane.in_flight, plane.connections, pools, plane.clock())
 
 
-def _emitter(metrics: Metrics, *, access_log: bool) -> Callable[[Record], None]:
-    if not access_log:
-        return metrics.observe
-
+def _emitter(metrics: Metrics, recorder: Recorder, *, access_log: bool) -> Callable[[Record], None]:
     def emit(record: Record) -> None:
         metrics.observe(record)
-        access.log(record)
+        recorder.fold(record)
+        if access_log:
+            access.log(record)
 
     return emit

@@ -22,13 +22,15 @@ import uvloop
 from tidegate.api.errors import TidegateError
 from tidegate.api.meta import Resource
 from tidegate.api.tidegate import ModelServer
-from tidegate.controllers import objectives, routes
+from tidegate.controllers import objectives, routes, sight
 from tidegate.controllers.loop import back_off, pause
 from tidegate.controllers.modelservers import ModelServers
 from tidegate.controllers.objectives import Objectives
 from tidegate.controllers.replica import Place
+from tidegate.controllers.rollouts import Rollouts
 from tidegate.controllers.roster import Roster
 from tidegate.controllers.routes import Routes
+from tidegate.controllers.shelf import Shelf
 from tidegate.process.clock import now
 from tidegate.process.settings import API_HOST, DataDir, Settings
 from tidegate.routing.snapshot import Snapshot
@@ -40,7 +42,7 @@ from tidegate.store.sqlite import Engine
 from tidegate.telemetry import logs
 
 KINDS: Final[tuple[type[Resource], ...]] = tuple(
-    dict.fromkeys((*routes.KINDS, *objectives.KINDS, ModelServer))
+    dict.fromkeys((*routes.KINDS, *objectives.KINDS, *sight.KINDS, ModelServer))
 )
 MOST_ADDRESSES: Final = 16
 """Of a Gateway's status (Gateway API v1)."""
@@ -127,6 +129,7 @@ async def _reconcile(
         cache, store, now, host=settings.host, addresses=_addresses(settings.host)
     )
     objective_statuses = Objectives(cache, store, now)
+    rollouts = Rollouts(cache, store, now, run=data.run, shelf=Shelf(data.records))
 
     def changed(kind: type[Resource], key: Any) -> None:
         if kind is ModelServer:
@@ -135,6 +138,8 @@ async def _reconcile(
             route_statuses.changed()
         if kind in objectives.KINDS:
             objective_statuses.changed()
+        if kind in sight.KINDS:
+            rollouts.changed(kind, key)
 
     tasks = [
         asyncio.ensure_future(work)
@@ -143,6 +148,7 @@ async def _reconcile(
             _kept("modelservers", servers.run),
             _kept("routes", route_statuses.run),
             _kept("objectives", objective_statuses.run),
+            _kept("rollouts", rollouts.run),
         )
     ]
     try:

@@ -5,6 +5,7 @@ settings.json                     what the present run was started with
 lock                              held while `tidegate up` runs; names its pid
 logs/                             one per process
 run/                              workers' sockets; which model servers run
+records/                          what rollouts were judged by, one file each
 """
 
 import os
@@ -94,6 +95,11 @@ class DataDir:
     def run(self) -> Path:
         """What belongs to running processes."""
         return self.root / "run"
+
+    @property
+    def records(self) -> Path:
+        """Blocks of rollouts, by their uid."""
+        return self.root / "records"
 
     @property
     def lock(self) -> Path:

@@ -196,6 +196,21 @@ class HttpStore:
             )
         return typed(kind, obj)
 
+    async def edit(
+        self, kind: type[R], key: Key, operations: Sequence[Mapping[str, Any]], *, manager: str
+    ) -> R:
+        """Change an object by a JSON patch; see `Store.edit`."""
+        with _our_errors():
+            obj = await self._client.patch(
+                _resource(kind),
+                key.name,
+                [dict(each) for each in operations],
+                namespace=_namespace(key),
+                patch_type=PatchType.JSON,
+                field_manager=manager,
+            )
+        return typed(kind, obj)
+
     async def delete(self, kind: type[R], key: Key) -> None:
         """Delete one object; see `Store.delete`."""
         with _our_errors():

@@ -76,5 +76,13 @@ class Store(Protocol):
         Raises NotFoundError, InvalidError.
         """
 
+    async def edit(
+        self, kind: type[R], key: Key, operations: Sequence[Mapping[str, Any]], *, manager: str
+    ) -> R:
+        """Change an object by a JSON patch (RFC 6902): all of it, or nothing.
+
+        Raises NotFoundError; InvalidError: a `test` doesn't hold, or the result isn't valid.
+        """
+
     async def delete(self, kind: type[R], key: Key) -> None:
         """Delete one object (it goes once its finalizers are gone). Raises NotFoundError."""

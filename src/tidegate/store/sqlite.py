@@ -417,6 +417,14 @@ class Engine:
         )
         return typed(kind, written.object)
 
+    async def edit(
+        self, kind: type[R], key: Key, operations: Sequence[Mapping[str, Any]], *, manager: str
+    ) -> R:
+        """Change an object by a JSON patch; see `Store.edit`."""
+        body = [dict(each) for each in operations]
+        written = await self.patch(by_model(kind), key, body, patch_type="json", manager=manager)
+        return typed(kind, written.object)
+
     async def delete(self, kind: type[R], key: Key) -> None:
         """Delete one object; see `Store.delete`."""
         await self.remove(by_model(kind), key)

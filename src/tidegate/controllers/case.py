@@ -1,0 +1,89 @@
+"""What the controller remembers of one rollout between two looks, beside what is persisted.
+
+All of it can be lost: the state is restored from the status, counts from the disk, and what
+was under way is begun again.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from tidegate.controllers.trail import Trail
+from tidegate.judge.block import scope_of
+from tidegate.rollout.events import Event
+from tidegate.rollout.state import State
+
+ADOPT_S: Final = 1.0
+"""After a weight was seen in the API, all workers have it by then."""
+REFRESH_S: Final = 1.0
+"""Numbers that nothing hangs on are written that often."""
+
+
+@dataclass(slots=True)
+class Case:
+    """One rollout under our eyes."""
+
+    uid: str
+    state: State
+    persisted: State
+    """The state as it was last written."""
+    written: Mapping[str, Any]
+    """The status as it was last written, as plain data."""
+    written_at: float = 0.0
+    trail: Trail | None = None
+    inbox: list[Event] = field(default_factory=list)
+    """What jobs brought since the last look."""
+    epoch: int = -1
+    epoch_since: float = math.inf
+    """When all workers had the epoch's weight."""
+    forgiven: float = 0.0
+    """When people said to go on in spite of a failure: what was before doesn't fail it again."""
+
+    def note(self, before: State, now: float) -> None:
+        """Keep the times that hang on the state, which was `before` until now."""
+        state = self.state
+        if before.held_for("Failed") and not state.held_for("Failed"):
+            self.forgiven = now
+        if state.epoch != self.epoch:
+            self.epoch, self.epoch_since = state.epoch, math.inf
+        if not state.confirmed:
+            self.epoch_since = math.inf
+        elif math.isinf(self.epoch_since):
+            self.epoch_since = math.ceil(now + ADOPT_S)
+
+    def to_write(self, now: float) -> bool:
+        """Whether the state must be persisted before anything else is done."""
+        if self.state == self.persisted:
+            return False
+        return _weighty(self.state) != _weighty(self.persisted) or (
+            now - self.written_at >= REFRESH_S
+        )
+
+
+def _weighty(state: State) -> State:
+    """Return the state without what only people look at."""
+    return replace(
+        state,
+        evidence=(),
+        observed=None,
+        cap=None,
+        cap_message="",
+        stable_cap=None,
+        generation=0,
+        announced=0,
+    )
+
+
+def trail_of(state: State, namespace: str) -> Trail | None:
+    """Return an empty trail for a state's target and sides; None without a target."""
+    kind, _, rest = state.target.partition("/")
+    if not rest:
+        return None
+    name, _, rule = rest.partition("/")
+    plan = state.plan
+    if kind == "HTTPRoute":
+        return Trail(scope_of(f"{namespace}/{name}", rule), plan.stable, plan.canary)
+    return Trail(scope_of(f"{namespace}/{state.target}", ""), plan.stable, plan.canary)

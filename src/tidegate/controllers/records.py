@@ -1,0 +1,143 @@
+"""Blocks in from the workers: asked for at their sockets, handed on, and kept on disk.
+
+A worker that is killed takes what it hadn't shipped with it; its successor begins with another
+name and number 1. A worker that doesn't answer is asked again at the next round.
+"""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import structlog
+
+from tidegate.controllers.loop import pause
+from tidegate.controllers.shelf import Frame, Shelf
+from tidegate.controllers.trail import Trail
+from tidegate.telemetry.ask import ask
+from tidegate.telemetry.shipment import Shipment, decode
+
+PERIOD_S: Final = 0.5
+TIMEOUT_S: Final = 2.0
+STALE_S: Final = 3.0
+"""What a worker said of its running requests is believed for so long."""
+
+log = structlog.get_logger()
+
+
+class Records:
+    """All workers' blocks, sorted by the rollouts that they concern."""
+
+    def __init__(
+        self, run: Path, shelf: Shelf, now: Callable[[], float], on_news: Callable[[str], None]
+    ) -> None:
+        """Make it.
+
+        Args:
+            run: The folder of the workers' sockets.
+            shelf: Where blocks are kept.
+            now: Seconds since the epoch.
+            on_news: Told a rollout's uid when there is something new of it.
+
+        """
+        self._run = run
+        self._shelf = shelf
+        self._now = now
+        self._on_news = on_news
+        self._trails: dict[str, Trail] = {}
+        self._last: dict[str, Shipment] = {}
+        """By the socket's name."""
+        self._silent: set[str] = set()
+
+    def follow(self, uid: str, trail: Trail) -> Trail:
+        """Keep the blocks of a rollout from now on; return its trail, with what was kept."""
+        known = self._trails.get(uid)
+        same = known is not None and _names(known) == _names(trail)
+        if known is not None and same:
+            return known
+        for frame in self._shelf.read(uid):
+            trail.add(frame.boot, frame.number, trail.of(frame.blocks))
+        self._trails[uid] = trail
+        return trail
+
+    def leave(self, uid: str) -> None:
+        """Keep no more of a rollout."""
+        self._trails.pop(uid, None)
+
+    def running(self, pool: str, models: frozenset[str] | None = None) -> int | None:
+        """Return the requests under way at `pool` (`namespace/name`) over all workers.
+
+        Args:
+            pool: Whose.
+            models: Only these models, as they were sent; None means all.
+
+        Returns:
+            None if not all workers said it lately.
+
+        """
+        if not self._last or self._silent:
+            return None
+        if min(each.now for each in self._last.values()) < self._now() - STALE_S:
+            return None
+        return sum(
+            each.count
+            for shipment in self._last.values()
+            for each in shipment.running
+            if each.pool == pool and (models is None or each.model in models)
+        )
+
+    async def run(self) -> None:
+        """Ask the workers, again and again, until cancelled."""
+        never = asyncio.Event()
+        while True:
+            await self.look()
+            await pause(PERIOD_S, never)
+
+    async def look(self) -> None:
+        """Ask all workers once."""
+        sockets = {path.stem: path for path in sorted(self._run.glob("worker-*.sock"))}
+        for name in self._last.keys() - sockets.keys():
+            del self._last[name]
+        self._silent &= sockets.keys()
+        await asyncio.gather(*(self._ask(name, path) for name, path in sockets.items()))
+
+    async def _ask(self, name: str, socket: Path) -> None:
+        last = self._last.get(name)
+        newest = last.parcels[-1].number if last is not None and last.parcels else 0
+        boot = last.boot if last is not None else ""
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                body = await ask(socket, f"/records?boot={boot}&after={newest}")
+            shipment = decode(body)
+        except (ConnectionRefusedError, FileNotFoundError):
+            # Nobody is there any more, and so are its requests.
+            self._last.pop(name, None)
+            self._silent.discard(name)
+        except (OSError, EOFError, ValueError, TimeoutError, msgspec.MsgspecError) as error:
+            if name not in self._silent:
+                log.warning("worker doesn't say its records", worker=name, error=str(error))
+            self._silent.add(name)
+        else:
+            self._silent.discard(name)
+            self._take(name, shipment, last)
+
+    def _take(self, name: str, shipment: Shipment, last: Shipment | None) -> None:
+        same = last is not None and last.boot == shipment.boot
+        if same and last is not None and not shipment.parcels and last.parcels:
+            # The number of the newest parcel is remembered until there is a newer one.
+            shipment = msgspec.structs.replace(shipment, parcels=last.parcels[-1:])
+        self._last[name] = shipment
+        for uid, trail in list(self._trails.items()):
+            fresh = False
+            for parcel in shipment.parcels:
+                blocks = trail.of(parcel.blocks)
+                if blocks and trail.add(shipment.boot, parcel.number, blocks):
+                    self._shelf.append(uid, Frame(shipment.boot, parcel.number, blocks))
+                    fresh = True
+            if fresh:
+                self._on_news(uid)
+
+
+def _names(trail: Trail) -> tuple[str, str, str]:
+    return trail.scope, trail.stable, trail.canary

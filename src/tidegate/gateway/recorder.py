@@ -1,0 +1,70 @@
+"""Folds a worker's records into blocks, and hands them to the controller when it asks.
+
+    GET /records?boot=B&after=N   parcels after number N, if B is this run of the worker
+
+Nothing is sent by itself: without a controller, blocks add up in the folder, which is
+bounded, and the requests go on.
+"""
+
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from typing import Final
+from urllib.parse import parse_qs
+
+from tidegate.judge.block import Folder
+from tidegate.judge.record import Record
+from tidegate.telemetry.shipment import Parcel, Running, Shipment, encode
+
+SPAN_S: Final = 1.0
+"""Of a block: the shortest step of a rollout must have several."""
+MOST_PARCELS: Final = 120
+"""Parcels that wait for the controller to say that it has them; older ones are lost."""
+
+
+class Recorder:
+    """One worker's blocks."""
+
+    def __init__(
+        self, running: Mapping[int, Record], now: Callable[[], float], *, boot: str
+    ) -> None:
+        """Make a recorder.
+
+        Args:
+            running: The records of the requests under way.
+            now: Seconds since the epoch.
+            boot: Names this run of the worker.
+
+        """
+        self._running = running
+        self._now = now
+        self._boot = boot
+        self._folder = Folder(span_s=SPAN_S)
+        self._parcels: deque[Parcel] = deque(maxlen=MOST_PARCELS)
+        self._number = 0
+
+    def fold(self, record: Record) -> None:
+        """Count a request that ended."""
+        self._folder.fold(record)
+
+    def answer(self, query: str) -> bytes:
+        """Return what the controller doesn't have yet, as msgpack."""
+        asked = parse_qs(query)
+        after = asked.get("after", ["0"])[0]
+        if asked.get("boot") == [self._boot] and after.isdecimal():
+            self._forget(int(after))
+        now = self._now()
+        self._folder.look(self._running.values(), now)
+        if blocks := self._folder.take():
+            self._number += 1
+            self._parcels.append(Parcel(self._number, blocks))
+        return encode(Shipment(self._boot, now, list(self._parcels), self._count()))
+
+    def _forget(self, number: int) -> None:
+        while self._parcels and self._parcels[0].number <= number:
+            self._parcels.popleft()
+
+    def _count(self) -> list[Running]:
+        counts = Counter(
+            (record.pool, record.model) for record in self._running.values() if record.pool
+        )
+        return [Running(pool, model, count) for (pool, model), count in counts.items()]

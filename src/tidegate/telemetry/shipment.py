@@ -1,0 +1,56 @@
+"""What a worker tells the controller: blocks in numbered parcels, and what runs now.
+
+A parcel is sent until the controller says that it has it, so that an answer that is lost
+loses nothing; its number lets the controller drop a second copy. Numbers count within one
+run of a worker, which `boot` names.
+"""
+
+import msgspec
+
+from tidegate.judge.block import Block
+
+
+class Parcel(msgspec.Struct, array_like=True, frozen=True):
+    """Blocks that were taken together."""
+
+    number: int
+    blocks: list[Block]
+
+
+class Running(msgspec.Struct, array_like=True, frozen=True):
+    """Requests under way at one pool for one model."""
+
+    pool: str
+    """`namespace/name`."""
+    model: str
+    """As it was sent to the endpoints."""
+    count: int
+
+
+class Shipment(msgspec.Struct, frozen=True):
+    """One worker's answer."""
+
+    boot: str
+    """Names this run of the worker."""
+    now: float
+    """Seconds since the epoch when it was made."""
+    parcels: list[Parcel] = []
+    running: list[Running] = []
+
+
+_DECODER = msgspec.msgpack.Decoder(Shipment)
+
+
+def encode(shipment: Shipment) -> bytes:
+    """Return `shipment` as msgpack."""
+    return msgspec.msgpack.encode(shipment)
+
+
+def decode(data: bytes) -> Shipment:
+    """Return the shipment that `data` holds.
+
+    Raises:
+        msgspec.MsgspecError: It holds none.
+
+    """
+    return _DECODER.decode(data)
