@@ -199,12 +199,15 @@ def test_while_it_stands_still_no_weight_rises():
 
 
 def test_weights_that_it_once_wanted_are_not_foreign_whoever_wrote_last():
-    world = at("Progressing")
+    world = World(dict(SPEC))
+    world._step()
+    assert (world.state.effective, world.weights) == (10, (100, 0))
+    world.set_weights(90, 10, "somebody-who-then-edited-a-filter")
     world.spec["promote"] = "full"
     (event,) = world._spec_seen()
-    wanted = world.feed(event)
-    assert (wanted.effective, world.weights) == (100, (90, 10))
-    world.writer = "somebody-who-edited-a-filter"
+    assert world.feed(event).effective == 100
+    state = world.feed(WorldSeen(world.seen(world.state)))
+    assert not state.held
     assert world.look().phase == "Baking"
 
 
