@@ -32,7 +32,7 @@ check: $(READY) ## Format, lint, types, import contracts: seconds
 	@$(RUN)/lint-imports --no-cache > $(VENV)/.imports || { cat $(VENV)/.imports; exit 1; }
 
 golden: $(READY) ## Rewrite the golden files; read the diff before you commit it
-	@TIDEGATE_GOLDEN=1 $(RUN)/pytest tests/routing
+	@TIDEGATE_GOLDEN=1 $(RUN)/pytest tests/routing tests/rollout
 
 bench: $(READY) ## Measure the gateway beside its peers (BENCH=--quick: see it work)
 	@UV_PROJECT_ENVIRONMENT=$(VENV)-bench $(UV) sync --quiet --locked --no-default-groups --group bench
