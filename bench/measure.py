@@ -6,6 +6,7 @@ that a neighbour on the machine who makes one round slow makes it slow for all.
 
 import json
 import subprocess
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -13,7 +14,7 @@ from typing import Any, Final
 from bench.processes import Cpus, pinned, python
 from bench.setup import Running, Variant
 
-WARM_UP_S: Final = 0.3
+WARM_UP_S: Final = 0.5
 LOST: Final = 0.001
 """Share of answers that may fail; more makes the numbers worthless."""
 
@@ -27,7 +28,7 @@ class Plan:
     connections: int = 64
     rate: float = 200.0
     """Requests a second of the open loop, directly and to the gateway each."""
-    streams: int = 128
+    streams: int = 256
     events: int = 200
     """Per stream."""
     pace_ms: int = 20
@@ -43,6 +44,7 @@ class Series:
     added_p50_us: list[float | None] = field(default_factory=list)
     added_p99_us: list[float | None] = field(default_factory=list)
     cpu_us_per_sse_event: list[float | None] = field(default_factory=list)
+    idle_cpu_ms_per_s: list[float | None] = field(default_factory=list)
     rss_mb: list[float | None] = field(default_factory=list)
 
 
@@ -66,6 +68,7 @@ class Bench:
         self.series = {"direct": Series()} | {variant.name: Series() for variant, _ in entries}
         for number in range(self._plan.rounds):
             self._say(f"round {number + 1} of {self._plan.rounds}")
+            self._measure_idle(entries)
             self._measure_direct()
             turn = number * max(1, len(entries) // self._plan.rounds) % len(entries)
             for variant, running in [*entries[turn:], *entries[:turn]]:
@@ -74,6 +77,14 @@ class Bench:
     def cpu_per_request(self, running: Running, *, models: int = 1) -> float:
         """Return CPU µs of the gateway's processes per request, with all connections busy."""
         return self._closed(running, models)[0]
+
+    def _measure_idle(self, entries: Sequence[Entry]) -> None:
+        """Measure what the gateways do while nobody asks them, all at once."""
+        before = [running.process.cpu_s() for _, running in entries]
+        time.sleep(self._plan.seconds)
+        for (variant, running), cpu in zip(entries, before, strict=True):
+            spent = (running.process.cpu_s() - cpu) / self._plan.seconds
+            self.series[variant.name].idle_cpu_ms_per_s.append(spent * 1e3)
 
     def _measure_direct(self) -> None:
         plan, series = self._plan, self.series["direct"]

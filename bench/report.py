@@ -22,6 +22,7 @@ HEADS: Final = {
     "added_p50_us": "added p50 µs",
     "added_p99_us": "added p99 µs",
     "cpu_us_per_sse_event": "CPU µs / SSE event",
+    "idle_cpu_ms_per_s": "idle, CPU ms / s",
     "rss_mb": "memory MB",
 }
 AIMS: Final = (
@@ -288,6 +289,8 @@ third of the value are within the noise of a shared machine.
 - CPU per request and requests/s: {connections} connections, always busy, {seconds:g} s.
 - Added latency: {rate:g} requests/s on a clock to the gateway and as many to the backend
   itself, in turns, so that both meet the same moments; the difference of their percentiles.
+- Idle: CPU of the gateway's processes while no requests come (health, metrics of the endpoints,
+  control). It is part of the other CPU figures too.
 - CPU per SSE event: {streams} streams at once; whole cost of the streams by their events.
 
 More on one machine of few cores: requests/s says what one CPU carries while backend and load
