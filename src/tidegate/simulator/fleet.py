@@ -273,7 +273,9 @@ class Fleet:
         self._arm(server)
 
     def _tell(self, made: Progress) -> None:
-        request: Request = made.sequence.owner
+        request: Request | None = made.sequence.owner
+        if request is None:  # aborted by a listener a moment ago
+            return
         request.tokens = made.first + made.tokens
         if request.first_at is None:
             request.first_at = made.at
@@ -281,11 +283,13 @@ class Fleet:
                 request.on_first(request)
         if request.on_token is not None and not self._coarse:
             request.on_token(request)
-        if made.last and not request.outcome:
+        if made.last and not request.outcome:  # a listener may have aborted it
             self._finish(request, "done", made.at)
 
     def _finish(self, request: Request, outcome: Outcome, at: float) -> None:
         request.outcome, request.ended_at = outcome, at
+        if (sequence := request.sequence) is not None:  # else each would keep the other alive
+            request.sequence = sequence.owner = None
         if request.on_end is not None:
             request.on_end(request)
 

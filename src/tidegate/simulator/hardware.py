@@ -95,9 +95,9 @@ class Model:
     head_size: int = 128
 
     @property
-    def kv_bytes(self) -> int:
-        """What one token takes in the KV cache in 16 bits: keys and values of all layers."""
-        return 2 * self.layers * self.kv_heads * self.head_size * 2
+    def kv_values(self) -> int:
+        """What one token has in the KV cache: keys and values of all layers."""
+        return 2 * self.layers * self.kv_heads * self.head_size
 
     @property
     def adapter_bytes(self) -> int:
@@ -135,6 +135,8 @@ class Deployment:
     gpus: int = 1
     weight_bytes: int = 2
     """2 is BF16, 1 is FP8."""
+    kv_bytes: int = 2
+    """Of a value in the KV cache: vLLM keeps 16 bits unless it is told otherwise."""
     block_size: int = 16
     max_model_len: int = 16_384
 
@@ -161,7 +163,7 @@ class Deployment:
     @property
     def context_token_s(self) -> float:
         """What reading a token of the KV cache takes."""
-        return self.model.kv_bytes / self._bandwidth
+        return self._token_bytes / self._bandwidth
 
     @property
     def pair_s(self) -> float:
@@ -175,7 +177,7 @@ class Deployment:
         """How many KV-cache blocks fit beside the weights."""
         room = self.gpus * (self.gpu.memory * MEMORY_SHARE - ACTIVATION_BYTES)
         room -= self.model.parameters * self.weight_bytes
-        return int(room // (self.model.kv_bytes * self.block_size))
+        return int(room // (self._token_bytes * self.block_size))
 
     @property
     def adapter_disk_s(self) -> float:
@@ -186,6 +188,10 @@ class Deployment:
     def adapter_copy_s(self) -> float:
         """What copying an adapter to the GPU takes."""
         return self.model.adapter_bytes / BUS_BYTES_PER_S
+
+    @property
+    def _token_bytes(self) -> int:
+        return self.model.kv_values * self.kv_bytes
 
     @property
     def _bandwidth(self) -> float:
