@@ -5,6 +5,7 @@ from tidegate.api.tidegate import EnvVar, HealthCheck, ModelServerSpec, Simulato
 from tidegate.cli.simulate import simulate
 from tidegate.controllers.processes import MARK
 from tidegate.controllers.templates import template_of
+from tidegate.simulator.settings import parse_faults
 
 
 def command_of(spec: ModelServerSpec, environment: dict[str, str] | None = None):
@@ -54,13 +55,16 @@ def test_the_revision_changes_with_what_runs_and_with_nothing_else():
 
 
 def test_the_simulators_command_is_one_that_the_simulator_understands():
-    simulator = Simulator(models=("a", "b"), adapters=("c",), seed=7, max_num_seqs=3)
+    simulator = Simulator(
+        models=("a", "b"), adapters=("c",), seed=7, max_num_seqs=3, faults={"error_rate": 0.5}
+    )
     argv = command_of(ModelServerSpec(simulator=simulator)).argv
     assert argv[:4] == (sys.executable, "-m", "tidegate", "simulate")
     context = simulate.make_context("simulate", list(argv[4:]))
     assert context.params["models"] == ("a", "b")
     assert context.params["adapters"] == ("c",)
     assert (context.params["port"], context.params["seed"]) == (20_001, 7)
+    assert parse_faults(context.params["faults"]).error_rate == 0.5
 
 
 def test_addresses_alone_run_nothing():

@@ -48,3 +48,24 @@ def test_every_problem_is_told_with_its_place(tmp_path):
     assert "b.yaml: not YAML" in lines[2]
     assert lines[3] == "  /no/such/file: No such file or directory"
     assert "a.yaml, document 3 (Pod ): apiVersion: found nothing" in lines[4]
+
+
+ROLLOUT = (
+    "apiVersion: tidegate.dev/v1alpha1\nkind: InferenceRollout\nmetadata: {name: move}\n"
+    "spec: {stable: llm, canary: llm-new}\n"
+)
+
+
+def test_a_folders_file_of_rollouts_is_left_to_people(tmp_path):
+    (tmp_path / "pools.yaml").write_text(POOL % "a")
+    (tmp_path / "rollout.yaml").write_text(ROLLOUT)
+    later = {document.key.name: document.later for document in read([str(tmp_path)])}
+    assert later == {"a": False, "move": True}
+
+
+def test_a_rollout_is_applied_where_its_file_is_named_or_holds_more(tmp_path):
+    named, mixed = tmp_path / "rollout.yaml", tmp_path / "folder" / "all.yaml"
+    named.write_text(ROLLOUT)
+    mixed.parent.mkdir()
+    mixed.write_text(POOL % "a" + "---\n" + ROLLOUT)
+    assert not any(document.later for document in read([str(named), str(mixed.parent)]))

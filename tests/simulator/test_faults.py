@@ -4,7 +4,11 @@ import asyncio
 
 import pytest
 
-from tidegate.testing.http import connected, request_bytes
+from tidegate.process.clock import now
+from tidegate.simulator.errors import SettingsError
+from tidegate.simulator.server import Server
+from tidegate.simulator.settings import Settings, parse_faults
+from tidegate.testing.http import connected, exchange, request_bytes
 from tidegate.testing.waiting import wait_for
 
 
@@ -22,6 +26,19 @@ async def test_faults_are_set_field_by_field_and_healed_at_once(sim):
     assert (await sim.chat()).status == 429
     await sim.ask("DELETE", "/admin/faults")
     assert (await sim.chat()).status == 200
+
+
+async def test_a_server_can_be_bad_from_the_start():
+    settings = Settings(faults=parse_faults('{"error_rate": 1, "status": 503}'))
+    async with Server(settings, now) as server:
+        port = int(server.address.rpartition(":")[2])
+        body = {"messages": [{"role": "user", "content": "hello"}]}
+        assert (await exchange(port, "POST", "/v1/chat/completions", body, {})).status == 503
+
+
+def test_faults_that_cannot_be_are_refused_at_the_start():
+    with pytest.raises(SettingsError, match=r"faults: .*error_rate"):
+        parse_faults('{"error_rate": 2}')
 
 
 @pytest.mark.parametrize("fields", [{"error_rate": 2}, {"status": 200}, {"no_such": 1}])

@@ -1,6 +1,6 @@
 """Our own kinds (`tidegate.dev/v1alpha1`): ModelServer."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
@@ -63,6 +63,8 @@ class Simulator(Model, frozen=True, kw_only=True):
     """How many requests run at once; by default the profile's."""
     time_scale: Annotated[float, Meta(gt=0)] = 1.0
     """Latencies are multiplied by this."""
+    faults: dict[str, Any] = {}
+    """What is wrong with it from the start, as at `/admin/faults`: `{error_rate: 0.3}`."""
 
 
 class ModelServerSpec(Model, frozen=True, kw_only=True):

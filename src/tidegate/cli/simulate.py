@@ -7,7 +7,7 @@ import click
 from tidegate.process.clock import now
 from tidegate.simulator.errors import CrashError, SimulatorError
 from tidegate.simulator.profiles import PROFILES, by_name
-from tidegate.simulator.settings import DEFAULT_MODEL, Settings, tuned
+from tidegate.simulator.settings import DEFAULT_MODEL, Settings, parse_faults, tuned
 
 
 @click.command()
@@ -65,6 +65,12 @@ from tidegate.simulator.settings import DEFAULT_MODEL, Settings, tuned
     help="Latencies are multiplied by this.",
 )
 @click.option(
+    "--faults",
+    default="{}",
+    metavar="JSON",
+    help='What is wrong with it from the start, as at /admin/faults: {"error_rate": 0.3}',
+)
+@click.option(
     "--drain-timeout",
     type=click.FloatRange(0),
     default=60.0,
@@ -84,6 +90,7 @@ def simulate(
     max_model_len: int | None,
     blocks: int | None,
     time_scale: float,
+    faults: str,
     drain_timeout: float,
 ) -> None:
     """Serve simulated models with vLLM's API: chat, completions, metrics, adapters.
@@ -100,6 +107,7 @@ def simulate(
             seed=seed,
             max_loras=max_loras,
             max_cpu_loras=max_cpu_loras,
+            faults=parse_faults(faults),
         )
         clean = _serve(settings, host, port, drain_timeout)
     except CrashError as error:

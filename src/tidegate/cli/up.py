@@ -16,7 +16,8 @@ def _default(port: int) -> str:
 
 @click.command()
 @click.option("-f", "--filename", "manifests", multiple=True, metavar="PATH",
-              help="Apply this file, folder, or stdin (-) at the start. Repeatable.")  # fmt: skip
+              help="Apply this file, folder, or stdin (-) at the start. Repeatable. A folder's "
+              "files of rollouts are left to you.")  # fmt: skip
 @click.option(
     "--data-dir",
     type=click.Path(path_type=Path, file_okay=False),

@@ -91,6 +91,8 @@ def _simulate(simulator: Simulator, spec: ModelServerSpec) -> tuple[str, ...]:
     ]
     if simulator.max_num_seqs is not None:
         options.append(("--max-num-seqs", str(simulator.max_num_seqs)))
+    if simulator.faults:
+        options.append(("--faults", msgspec.json.encode(simulator.faults).decode()))
     words = (word for option in options for word in option)
     return (sys.executable, "-m", "tidegate", "simulate", *words)
 

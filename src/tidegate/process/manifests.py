@@ -2,13 +2,14 @@
 
 All are checked by a dry run before the first is applied, so a mistake in the last document
 leaves nothing half applied. What somebody else has changed since (with kubectl, say) is left
-alone: starting again must not move traffic.
+alone: starting again must not move traffic. Nor must naming a folder: a file in it that holds
+nothing but rollouts is checked with the rest, and left to people to apply.
 """
 
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,11 +17,14 @@ import yaml
 
 from tidegate.api.errors import ConflictError, InvalidError, NotFoundError, TidegateError
 from tidegate.api.meta import Key
+from tidegate.api.rollout import InferenceRollout
+from tidegate.api.scheme import by_model
 from tidegate.api.versions import kind_of
 from tidegate.process.rest import RefusedError, Rest
 
 ENDINGS: Final = (".yaml", ".yml", ".json")
 MANAGER: Final = "tidegate-up"
+ROLLOUT: Final = by_model(InferenceRollout).kind
 LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
 
 
@@ -38,6 +42,8 @@ class Document:
     number: int
     """Counts from 1 within the source."""
     object: Mapping[str, Any]
+    later: bool = False
+    """It is checked, but only applied by people: it stands in a folder's file of rollouts."""
 
     def __str__(self) -> str:
         metadata = self.object.get("metadata")
@@ -86,7 +92,8 @@ def read(paths: Sequence[str]) -> list[Document]:
     for path in paths:
         try:
             for source, text in _texts(path):
-                found += _parse(source, text, problems)
+                parsed = _parse(source, text, problems)
+                found += _left_to_people(parsed) if Path(path).is_dir() else parsed
         except OSError as error:
             problems.append(f"{error.filename or path}: {error.strerror or error}")
         except UnicodeDecodeError:
@@ -113,11 +120,24 @@ def apply(api: Rest, documents: Sequence[Document]) -> list[str]:
         for document, conflict in kept
     ]
     skipped = [document for document, _ in kept]
+    skipped += [document for document in documents if document.later]
+    later = dict.fromkeys(document.source for document in documents if document.later)
+    warnings += [
+        f"{source} holds rollouts and is left to you: `kubectl apply -f {source}` starts them"
+        for source in later
+    ]
     for document in documents:
         if document not in skipped:
             answer = api.apply(document.applied, document.key, manager=MANAGER)
             warnings += [f"{document}: {text}" for text in answer.warnings]
     return warnings
+
+
+def _left_to_people(documents: list[Document]) -> list[Document]:
+    """Return the documents of a folder's file, marked if all of them are rollouts."""
+    if any(document.object.get("kind") != ROLLOUT for document in documents):
+        return documents
+    return [replace(document, later=True) for document in documents]
 
 
 def _rehearse(

@@ -261,20 +261,24 @@ class App:
             wanted = msgspec.convert({**msgspec.structs.asdict(self.faults), **fields}, Faults)
         except msgspec.ValidationError as error:
             raise malformed(str(error)) from error
-        self._use_faults(wanted, reply)
+        self._answer_faults(wanted, reply)
 
     def _heal(self, _: Request, reply: Reply) -> None:
-        self._use_faults(HEALTHY, reply)
+        self._answer_faults(HEALTHY, reply)
 
-    def _use_faults(self, faults: Faults, reply: Reply) -> None:
+    def _answer_faults(self, faults: Faults, reply: Reply) -> None:
+        self.use_faults(faults)
+        reply.send(200, msgspec.json.encode(faults))
+        if faults.crash:
+            self._crash(faults.crash)
+
+    def use_faults(self, faults: Faults) -> None:
+        """Have these faults from now on, and no others; a crash is left to the caller."""
         frozen = faults.metrics == "frozen"
         self._frozen = (self._frozen or self._page()) if frozen else None
         self.faults = faults
         self._ramp(faults, self._loop.time())
         self._driver.after_step = self._check_memory if faults.oom_at_usage else None
-        reply.send(200, msgspec.json.encode(faults))
-        if faults.crash:
-            self._crash(faults.crash)
 
     def _ramp(self, faults: Faults, since: float) -> None:
         """Set the pace, and come back while it is still changing."""

@@ -57,6 +57,7 @@ class Server:
         loop = asyncio.get_running_loop()
         self.crashed = loop.create_future()
         self.app = App(self.settings, loop, self._wall, self._crash)
+        self.app.use_faults(self.settings.faults)
         try:
             self._server = await loop.create_server(
                 lambda: Connection(self.app.handle, self._connections),

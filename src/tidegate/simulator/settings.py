@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass, field, replace
 
+import msgspec
+
 from tidegate.simulator.errors import SettingsError
+from tidegate.simulator.faults import HEALTHY, Faults
 from tidegate.simulator.profiles import Profile, by_name
 
 DEFAULT_MODEL = "tidegate/simulated-8b"
@@ -23,6 +26,8 @@ class Settings:
     """Adapters in one batch, and slots on the GPU."""
     max_cpu_loras: int | None = None
     """Adapters in the host's memory; as many as `max_loras` if nothing is said."""
+    faults: Faults = HEALTHY
+    """What is wrong with it from the start."""
 
     def __post_init__(self) -> None:
         if not self.models:
@@ -60,3 +65,11 @@ def tuned(
         max_model_len=max_model_len or profile.max_model_len,
         blocks=blocks or profile.blocks,
     )
+
+
+def parse_faults(text: str) -> Faults:
+    """Return the faults that a JSON object names. Raises SettingsError."""
+    try:
+        return msgspec.json.decode(text, type=Faults)
+    except msgspec.MsgspecError as error:
+        raise SettingsError(f"faults: {error}") from error
