@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import pairwise
 
 import msgspec
 
@@ -38,7 +39,7 @@ def moves(results: Sequence[Result]) -> dict[int, int]:
         if not result.failed:
             pools[result.session].append(result.pool)
     return {
-        session: sum(a != b for a, b in zip(seen, seen[1:], strict=False))
+        session: sum(a != b for a, b in pairwise(seen))
         for session, seen in pools.items()
     }
 
@@ -59,5 +60,3 @@ def test_a_node_rollout_completes_by_itself_and_loses_no_request(tmp_path):
         assert {each.pool for each in late} == {"llm-new"}
         assert load.failures == []
         assert max(moves(load.results).values()) <= 1
-        print(up.kubectl("get", "inferencerollouts"))
-        print(up.kubectl("get", "inferencerollouts", "-o", "yaml"))

@@ -51,6 +51,7 @@ WORDS: dict[str, list[Any]] = {
     "controllerName": ["tidegate.dev/gateway", "example.com/other"],
     "group": [gateway.GROUP, inference.GROUP, "", "inference.networking.x-k8s.io"],
     "kind": ["Gateway", "InferencePool", "InferencePool", "Service", "InferenceGateway", "Odd"],
+    "managedFields": [[]],
     "hostname": ["a.test", "b.a.test", "*.test", "*.a.test"],
     "hostnames": [[], ["a.test"], ["*.test", "b.a.test"]],
     "protocol": ["HTTP", "HTTP", "HTTPS", "TCP"],
@@ -199,7 +200,7 @@ def test_every_request_gets_an_arm_a_failure_a_redirect_or_no_match(seed):
 
 def test_the_drawn_snapshots_reach_what_they_should():
     reached = Counter()
-    for seed in range(300):
+    for seed in range(600):
         compiled = compile_snapshot(Snapshot.of(draw(seed)))
         text = str(render_table(compiled.table)) + str(render_statuses(compiled.statuses))
         reached.update(word for word in REACHED if word in text)

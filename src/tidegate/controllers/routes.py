@@ -11,8 +11,15 @@ from typing import Any, Final
 
 from tidegate.api.core import ConfigMap, Namespace, Secret, Service
 from tidegate.api.gateway import Gateway, GatewayClass, HTTPRoute, ReferenceGrant
-from tidegate.api.inference import InferenceModel, InferencePool, LegacyInferencePool
+from tidegate.api.inference import (
+    InferenceModel,
+    InferenceModelRewrite,
+    InferencePool,
+    LegacyInferenceModelRewrite,
+    LegacyInferencePool,
+)
 from tidegate.api.meta import Resource
+from tidegate.api.rollout import InferenceRollout
 from tidegate.api.tidegate import ModelServer
 from tidegate.controllers.cache import Cache
 from tidegate.controllers.conditions import condition
@@ -33,6 +40,9 @@ KINDS: Final[tuple[type[Resource], ...]] = (
     InferencePool,
     LegacyInferencePool,
     InferenceModel,
+    InferenceModelRewrite,
+    LegacyInferenceModelRewrite,
+    InferenceRollout,
     ModelServer,
     Service,
     Secret,

@@ -11,6 +11,7 @@ from tidegate.gateway import models, reply
 from tidegate.gateway.mirror import mirror
 from tidegate.gateway.payload import request_payload
 from tidegate.gateway.plane import Live, Plane
+from tidegate.gateway.rename import Renamer, renamed
 from tidegate.gateway.request import Incoming
 from tidegate.gateway.sse import EventMeter
 from tidegate.gateway.upstream import Dialing, Failed, Headers, Upstream
@@ -24,7 +25,7 @@ from tidegate.routing.match import Request as MatchRequest
 from tidegate.routing.match import match, misdirected
 from tidegate.routing.session import NO_HINTS, BodyHints, parse_hints, session_key
 from tidegate.routing.split import choose_arm, point
-from tidegate.routing.table import Arm, Backend, Match, Redirect, Rule
+from tidegate.routing.table import Arm, Backend, Match, Redirect, Rewrites, Rule
 
 _CLIENT_LEFT: Final = 499
 """nginx's status for a client that left; it is recorded and never sent."""
@@ -74,6 +75,7 @@ class Exchange:
         "_payload",
         "_plane",
         "_progress",
+        "_renamer",
         "_request",
         "_timer",
         "record",
@@ -96,6 +98,7 @@ class Exchange:
         self._keep_alive = request.keep_alive
         self._out: list[bytes] = []
         self._meter: EventMeter | None = None
+        self._renamer: Renamer | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._attempt_timer: asyncio.TimerHandle | None = None
         self._progress = request.began
@@ -120,6 +123,7 @@ class Exchange:
         if request.body:
             self._hints = parse_hints(request.body)
             record.model = self._hints.model or ""
+            record.asked_stream = self._hints.stream
         found = match(live.table, request.port, self._asked())
         if found is None:
             self._refuse(404, "RouteNotFound", "no HTTPRoute matches this host, path and method")
@@ -168,17 +172,35 @@ class Exchange:
         if backend.h2c:
             self._refuse(500, "UnsupportedProtocol", f"{backend.key} wants HTTP/2 (h2c)")
             return
-        request = PickRequest(plane.clock(), self._hints.model, session)
-        pick = profile.run(plane.profile, request, live.endpoints(backend), plane.rng)
+        model, request = self._hints.model, self._request
+        if backend.rewrites is not None and model is not None:
+            model, request = self._rename(backend.rewrites, model, session)
+        asked = PickRequest(plane.clock(), model, session)
+        pick = profile.run(plane.profile, asked, live.endpoints(backend), plane.rng)
         if pick is None:
             self._refuse(503, "NoEndpoints", f"{backend.kind} {backend.key} has no ready endpoint")
             return
         self._fallbacks = [*pick.fallbacks, pick.endpoint]
         self._attempts_left = rule.retry.attempts
-        self._payload = request_payload(self._request, self._plane, rule, arm, self._prefix())
+        self._payload = request_payload(request, plane, rule, arm, self._prefix())
         self._send(pick.endpoint)
         for each in (*rule.filters.mirrors, *arm.filters.mirrors):
             mirror(plane, live, each, self._payload, self._request.method == "HEAD")
+
+    def _rename(
+        self, rewrites: Rewrites, model: str, session: bytes | None
+    ) -> tuple[str, Incoming]:
+        """Return the model that a rewrite draws, and the request as it asks for that one."""
+        plane, record, request = self._plane, self.record, self._request
+        split = rewrites.find(model)
+        if split is None:
+            return model, request
+        draw = plane.rng.getrandbits(64) if session is None else point(split.salt, session)
+        record.split, record.target = split.scope, split.choose(draw)
+        if record.target == model:
+            return model, request
+        self._renamer = Renamer(record.target, model)
+        return record.target, renamed(request, record.target)
 
     # sending
 
@@ -262,6 +284,12 @@ class Exchange:
         record.response_bytes += len(data)
         if self._meter is not None:
             self._meter.feed(data, at)
+        if self._renamer is not None:
+            data = self._renamer.feed(data)
+        if data:
+            self._append(data)
+
+    def _append(self, data: bytes) -> None:
         out = self._out
         if self._chunked:
             out.append(b"%x\r\n" % len(data))
@@ -278,6 +306,8 @@ class Exchange:
 
     def upstream_end(self) -> None:
         """The answer is whole."""
+        if self._renamer is not None and (rest := self._renamer.rest()):
+            self._append(rest)
         if self._chunked:
             self._out.append(b"0\r\n\r\n")
         self.upstream_flush()
@@ -359,6 +389,8 @@ class Exchange:
         request, arm = self._request, self._arm
         self._head_sent = True
         rule = self._rule()
+        if self._renamer is not None:
+            length = self._renamed_length(headers, length)
         if rule.filters.response:
             headers = edit_headers(headers, rule.filters.response)
         if arm is not None and arm.filters.response:
@@ -377,6 +409,13 @@ class Exchange:
             )
         self._frame(status, length, request)
         out.append(b"\r\n")
+
+    def _renamed_length(self, headers: Headers, length: int | None) -> int | None:
+        """Return the length of an answer in which names are put back: nobody knows it."""
+        if any(name == b"content-encoding" and value != b"identity" for name, value in headers):
+            self._renamer = None
+            return length
+        return None if length else length
 
     def _frame(self, status: int, length: int | None, request: Incoming) -> None:
         out = self._out
@@ -426,7 +465,8 @@ class Exchange:
         if request.method not in {"GET", "HEAD"} or not models.asked(request.path):
             return False
         endpoints = [each for pool in pools for each in live.endpoints(pool)]
-        status, body = models.answer(request.path, endpoints)
+        rewrites = [pool.rewrites for pool in pools if pool.rewrites is not None]
+        status, body = models.answer(request.path, endpoints, rewrites)
         self._answer(status, reply.render(status, body, head_only=request.method == "HEAD"))
         return True
 

@@ -11,8 +11,15 @@ import structlog
 
 from tidegate.api.core import ConfigMap, Namespace, Secret, Service
 from tidegate.api.gateway import Gateway, GatewayClass, HTTPRoute, ReferenceGrant
-from tidegate.api.inference import InferenceModel, InferencePool, LegacyInferencePool
+from tidegate.api.inference import (
+    InferenceModel,
+    InferenceModelRewrite,
+    InferencePool,
+    LegacyInferenceModelRewrite,
+    LegacyInferencePool,
+)
 from tidegate.api.meta import Resource
+from tidegate.api.rollout import InferenceRollout
 from tidegate.api.tidegate import ModelServer
 from tidegate.gateway.plane import Live, Plane, Registry
 from tidegate.gateway.server import Listeners
@@ -29,6 +36,9 @@ KINDS: tuple[type[Resource], ...] = (
     InferencePool,
     LegacyInferencePool,
     InferenceModel,
+    InferenceModelRewrite,
+    LegacyInferenceModelRewrite,
+    InferenceRollout,
     ModelServer,
     Service,
     Secret,

@@ -1,14 +1,19 @@
-"""`/v1/models`: the models of all pools behind a route, from what their endpoints list."""
+"""`/v1/models`: the models of all pools behind a route, from what their endpoints list.
+
+A name that a rewrite gives to models is one too: clients ask for it.
+"""
 
 from collections.abc import Iterable
 from typing import Any, Final
 from urllib.parse import unquote
 
 import msgspec
+from msgspec.structs import replace
 
 from tidegate.gateway import reply
 from tidegate.picker.plugins import Endpoint
 from tidegate.picker.state import Model
+from tidegate.routing.table import Rewrites
 
 PATH: Final = "/v1/models"
 
@@ -18,9 +23,13 @@ def asked(path: str) -> bool:
     return path == PATH or path.startswith(PATH + "/")
 
 
-def answer(path: str, endpoints: Iterable[Endpoint]) -> tuple[int, bytes]:
+def answer(
+    path: str, endpoints: Iterable[Endpoint], rewrites: Iterable[Rewrites] = ()
+) -> tuple[int, bytes]:
     """Return status and JSON body: the list, or one model of it."""
     known = _known(endpoints)
+    for each in rewrites:
+        _alias(known, each)
     if path == PATH:
         listed = {"object": "list", "data": [_entry(model) for model in known.values()]}
         return 200, msgspec.json.encode(listed)
@@ -39,6 +48,14 @@ def _known(endpoints: Iterable[Endpoint]) -> dict[str, Model]:
         for model in endpoint.state.models:
             known.setdefault(model.id, model)
     return known
+
+
+def _alias(known: dict[str, Model], rewrites: Rewrites) -> None:
+    """Add the names that stand for a known model, as that model."""
+    for name, split in rewrites.by_model.items():
+        behind = next((known[t.model] for t in split.targets if t.model in known), None)
+        if behind is not None:
+            known.setdefault(name, replace(behind, id=name))
 
 
 def _entry(model: Model) -> dict[str, Any]:

@@ -65,6 +65,8 @@ class Recorder:
 
     def _count(self) -> list[Running]:
         counts = Counter(
-            (record.pool, record.model) for record in self._running.values() if record.pool
+            (record.pool, record.target or record.model)
+            for record in self._running.values()
+            if record.pool
         )
         return [Running(pool, model, count) for (pool, model), count in counts.items()]

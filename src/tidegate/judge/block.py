@@ -156,7 +156,8 @@ def stratum_of(record: Record) -> int:
     tokens = record.prompt_tokens or record.request_bytes // BYTES_PER_TOKEN
     length = sum(tokens >= edge for edge in PROMPT_EDGES)
     cached = 2 * record.cached_tokens >= tokens > 0
-    return 4 * length + 2 * cached + record.streamed
+    # What was asked for and not what came: a stratum must not change while the request runs.
+    return 4 * length + 2 * cached + record.asked_stream
 
 
 def scope_of(route: str, rule: str) -> str:
@@ -179,11 +180,12 @@ class Folder:
         """Count a request that ended. One without an arm is nobody's."""
         if not record.arm:
             return
-        block = self._block(record)
-        self._count(block, record, record.duration_s, over=True)
-        block.ended += 1
-        if record.status < 400:
-            _end(block, record)
+        blocks = self._blocks_of(record)
+        self._count(blocks, record, record.duration_s, over=True)
+        for block in blocks:
+            block.ended += 1
+            if record.status < 400:
+                _end(block, record)
 
     def look(self, running: Iterable[Record], now: float) -> None:
         """Count of the requests under way what is certain at `now` (seconds since the epoch).
@@ -194,7 +196,8 @@ class Folder:
         """
         for record in running:
             if record.arm and record.noted != _ALL:
-                self._count(self._block(record), record, now - record.started_at, over=False)
+                blocks = self._blocks_of(record)
+                self._count(blocks, record, now - record.started_at, over=False)
 
     def take(self) -> list[Block]:
         """Return what was folded since the last call, and forget it."""
@@ -202,40 +205,51 @@ class Folder:
         self._blocks = {}
         return taken
 
-    def _block(self, record: Record) -> Block:
+    def _blocks_of(self, record: Record) -> tuple[Block, ...]:
+        """Return the blocks of the splits that drew for a request: of pools, and of models."""
+        block = self._block(record, record.route, record.rule, record.arm)
+        if not record.split:
+            return (block,)
+        return block, self._block(record, record.split, "", record.target)
+
+    def _block(self, record: Record, route: str, rule: str, arm: str) -> Block:
         start = record.started_at // self._span_s * self._span_s
-        key = (start, record.route, record.rule, record.arm, stratum_of(record))
+        key = (start, route, rule, arm, stratum_of(record))
         block = self._blocks.get(key)
         if block is None:
-            place = Place(start, scope_of(record.route, record.rule), record.arm, key[-1])
-            block = Block(place, self._span_s)
+            block = Block(Place(start, scope_of(route, rule), arm, key[-1]), self._span_s)
             if len(self._blocks) < MAX_BLOCKS:
                 self._blocks[key] = block
             else:
                 self.lost += 1
         return block
 
-    def _count(self, block: Block, record: Record, age: float, *, over: bool) -> None:
+    def _count(self, blocks: tuple[Block, ...], record: Record, age: float, *, over: bool) -> None:
         """Count that the request began, and what its first byte, or the lack of it, says."""
         if not record.noted & _STARTED:
             record.noted |= _STARTED
-            block.requests += 1
-            if record.session:
-                _keep(block.sessions, record.session)
-            else:
-                block.anonymous += 1
+            for block in blocks:
+                block.requests += 1
+                if record.session:
+                    _keep(block.sessions, record.session)
+                else:
+                    block.anonymous += 1
         if record.noted & _FIRST:
             return
         waited = age if record.ttft_s is None else record.ttft_s
+        if waited <= self._deadline_s and not over and record.ttft_s is None:
+            return
+        record.noted |= _FIRST
+        for block in blocks:
+            self._first(block, record, waited)
+
+    def _first(self, block: Block, record: Record, waited: float) -> None:
         if waited > self._deadline_s:
             block.hung += 1
             _add(block.ttft, self._deadline_s)
             _count_bad(block, record)
-        elif not over and record.ttft_s is None:
-            return
         elif _begun(block, record):
             _count_bad(block, record)
-        record.noted |= _FIRST
 
 
 def _begun(block: Block, record: Record) -> bool:

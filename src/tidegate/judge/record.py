@@ -27,11 +27,17 @@ class Record:
     endpoint: str = ""
     model: str = ""
     """As the client asked for it; '' when the body has none."""
+    target: str = ""
+    """The model that was sent for, where a rewrite names one."""
+    split: str = ""
+    """That rewrite: its rule's scope."""
     method: str = ""
     status: int = 0
     """What the client got; 499 when it left before the answer's head."""
     reason: str = ""
     """CamelCase cause of an error of ours; '' for answers of the endpoint."""
+    asked_stream: bool = False
+    """The client asked for a stream."""
     streamed: bool = False
     """The answer was `text/event-stream`."""
     broken: bool = False

@@ -11,9 +11,12 @@ from typing import Final, Literal, TypeVar
 
 from tidegate.api import core, gateway, inference
 from tidegate.api.meta import Key, LabelSelector, Resource
+from tidegate.api.rollout import InferenceRollout
 from tidegate.api.scheme import LEGACY_GROUP
 from tidegate.api.tidegate import ModelServer
 from tidegate.api.versions import upgrade
+from tidegate.routing.moves import Moves
+from tidegate.routing.rewrites import rewrites_by_pool
 from tidegate.routing.snapshot import Snapshot
 from tidegate.routing.table import Backend, Failure
 
@@ -50,6 +53,8 @@ class World:
         self.gateways = self._own_gateways()
         self.routes = tuple(sorted(self._upgraded(gateway.HTTPRoute), key=age))
         self.pools = self._all_pools()
+        self.moves = Moves(snapshot.all(InferenceRollout).values())
+        self._rewrites = rewrites_by_pool(snapshot, self.moves)
         self._servers = _Servers(snapshot.all(ModelServer).values())
         self._grants = frozenset(
             key for one in self._upgraded(gateway.ReferenceGrant) for key in _grants(one)
@@ -166,7 +171,8 @@ class World:
         # bring name one. The pool's status says that its reference doesn't resolve.
         endpoints = self._servers.endpoints(key.namespace, pool.spec.selector.match_labels)
         h2c = pool.spec.app_protocol == "kubernetes.io/h2c"
-        return Backend("InferencePool", *key, tuple(endpoints), endpoints, h2c)
+        rewrites = self._rewrites.get(key)
+        return Backend("InferencePool", *key, tuple(endpoints), endpoints, h2c, rewrites=rewrites)
 
     def _service(self, key: Key, number: int | None) -> Backend | Failure:
         service = self.snapshot.get(core.Service, key)

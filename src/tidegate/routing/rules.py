@@ -15,6 +15,7 @@ from tidegate.api import gateway
 from tidegate.api.meta import Key
 from tidegate.routing.filters import Compiled, compile_filters
 from tidegate.routing.index import Entry, PathTest
+from tidegate.routing.moves import Move
 from tidegate.routing.patterns import bytes_pattern, text_pattern
 from tidegate.routing.references import World
 from tidegate.routing.table import (
@@ -67,6 +68,8 @@ class _Part:
     source: gateway.HTTPRouteRule
     arms: tuple[Arm, ...]
     filters: Filters
+    move: Move | None
+    """The rollout that has the rule."""
 
 
 def compile_route(world: World, route: gateway.HTTPRoute) -> CompiledRoute:
@@ -129,7 +132,11 @@ def _part(
             problems.unresolved.append((at, backend))
         arms.append((_order(ref, namespace), _arm(ref, backend, own)))
     arms.sort(key=lambda pair: pair[0])
-    return _Part(rule, tuple(arm for _, arm in arms), compiled.filters)
+    ordered = tuple(arm for _, arm in arms)
+    move = world.moves.of(namespace, f"HTTPRoute/{route.metadata.name}/{rule.name or i}")
+    if move is not None:
+        ordered = move.ordered(ordered)
+    return _Part(rule, ordered, compiled.filters, move)
 
 
 def _note(compiled: Compiled, where: str, problems: Problems) -> None:
@@ -164,7 +171,7 @@ def _rule(
         name=name,
         arms=part.arms,
         total=sum(arm.weight for arm in part.arms),
-        salt=salt(str(route.key), name),
+        salt=_salt(part, str(route.key), name),
         filters=part.filters if i not in problems.broken else NO_FILTERS,
         failure=_failure(i, part, problems),
         # 0s switches a timeout off, as does leaving it out.
@@ -174,6 +181,12 @@ def _rule(
         session_header=_session_header(source.session_persistence),
         pools=pools,
     )
+
+
+def _salt(part: _Part, route: str, name: str) -> bytes:
+    if part.move is not None and part.move.salts(part.arms):
+        return part.move.salt
+    return salt(route, name)
 
 
 def _failure(i: int, part: _Part, problems: Problems) -> Failure | None:

@@ -63,6 +63,51 @@ class Rewrite:
 
 
 @dataclass(frozen=True, slots=True)
+class Target:
+    """A model that a name may stand for."""
+
+    model: str
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSplit:
+    """What one rule makes of a model's name."""
+
+    scope: str
+    """`namespace/kind/name/rule`: what records say."""
+    targets: tuple[Target, ...]
+    """In the fixed order that splits need."""
+    total: int
+    """Sum of the targets' weights."""
+    salt: bytes
+
+    def choose(self, point: int) -> str:
+        """Return the target whose interval holds `point`, in [0, 2**64)."""
+        ticket = point * self.total >> 64
+        for target in self.targets:
+            if ticket < target.weight:
+                return target.model
+            ticket -= target.weight
+        return self.targets[-1].model
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrites:
+    """What models' names stand for behind one pool."""
+
+    by_model: Mapping[str, ModelSplit] = field(default_factory=dict)
+    any: ModelSplit | None = None
+    """For the names that nothing else is said of."""
+
+    def find(self, model: str | None) -> ModelSplit | None:
+        """Return what is said of `model`."""
+        if model is None:
+            return None
+        return self.by_model.get(model, self.any)
+
+
+@dataclass(frozen=True, slots=True)
 class Backend:
     """What a backendRef names, resolved."""
 
@@ -78,6 +123,8 @@ class Backend:
     """The servers speak HTTP/2 in clear text."""
     port: int | None = None
     """Of a Service, the port that the backendRef names: its ports may lead elsewhere."""
+    rewrites: Rewrites | None = None
+    """Of a pool, what models are called behind it."""
 
     @property
     def key(self) -> str:
@@ -96,6 +143,8 @@ class Mirror:
 
     backend: Backend
     share: float
+    rollout: bool = False
+    """Whether a rollout's canary gets the copies: of whole sessions, the first to come to it."""
 
 
 @dataclass(frozen=True, slots=True)
