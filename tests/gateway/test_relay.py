@@ -160,4 +160,4 @@ async def test_a_client_that_leaves_cancels_its_request():
         assert gw.records[0].client_gone
         assert gw.records[0].status == 499
         assert gw.plane.in_flight == 0
-        assert gw.plane.pool.open == 0
+        await wait_for(lambda: gw.plane.pool.open == 0)

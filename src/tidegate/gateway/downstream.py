@@ -1,13 +1,18 @@
 """The client's side of a connection: bytes to checked requests, one served at a time.
 
 llhttp refuses most of what request smuggling lives on (both lengths, two lengths, bad chunks,
-bare CR or LF, obs-fold); what it lets pass (`gzip, chunked`, a second Host) is refused here.
-After a refusal nothing more is parsed: the answer goes out, and the connection is closed
-slowly so that the client can read it.
+bare CR or LF, obs-fold); what it lets pass (`gzip, chunked`, a second Host, HTTP/2.0) is
+refused here. After a refusal nothing more is parsed: the answer goes out, and the connection is
+closed slowly so that the client can read it.
+
+Nothing that a client does makes the worker keep more for it than the limits say: bytes are
+parsed in small pieces and only while there is room for requests, the next request is served
+once the client has taken the answers before, and what moves neither way is cut.
 """
 
 import asyncio
 from collections import deque
+from socket import SO_ERROR, SOL_SOCKET
 from typing import Final, NoReturn, cast
 
 import httptools
@@ -15,6 +20,7 @@ import structlog
 
 from tidegate.gateway import reply
 from tidegate.gateway.exchange import Exchange
+from tidegate.gateway.hops import without_named
 from tidegate.gateway.plane import Plane
 from tidegate.gateway.request import BadTargetError, Incoming, host_of, split_target
 from tidegate.gateway.tls import SNI
@@ -22,8 +28,13 @@ from tidegate.gateway.tls import SNI
 log = structlog.get_logger("tidegate.gateway")
 
 _IDLE, _HEAD, _BODY, _REFUSED = range(4)
-LINGER_S: Final = 2.0
-"""How long a refused client may go on sending before it is cut off."""
+PROBE_S: Final = 0.02
+"""How long the reset of a client that left may take; if it takes longer, a sweep sees it."""
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+PIECE: Final = 8192
+"""Bytes parsed at once: one read may bring ten thousand small requests."""
+WAITING_BYTES: Final = 1024 * 1024
+"""Bodies that may wait behind the request that is served."""
 DRAIN_IDLE_S: Final = 0.5
 """While draining, an idle connection is closed after this: a request may be on its way."""
 
@@ -47,6 +58,9 @@ _SPECIAL: Final = frozenset(
         b"x-request-id",
     }
 )
+_VERSIONS: Final = frozenset({"1.0", "1.1"})
+_ANSWERED: Final = frozenset({b"upgrade", b"expect", b"x-request-id"})
+"""Not repeated when a request is parsed anew: settled, or among the other headers as well."""
 _OURS: Final = (b"x-gateway-", b"x-tidegate-")
 
 
@@ -64,11 +78,16 @@ class Downstream(asyncio.Protocol):
         "_body_bytes",
         "_connections",
         "_current",
+        "_due",
+        "_half_closed",
         "_head_bytes",
         "_headers",
+        "_holds",
         "_idle_since",
         "_limits",
         "_linger_until",
+        "_moved_at",
+        "_new",
         "_parser",
         "_peer",
         "_phase",
@@ -80,8 +99,13 @@ class Downstream(asyncio.Protocol):
         "_sni",
         "_special",
         "_target",
+        "_turn",
+        "_unparsed",
+        "_unsent",
         "_upgrade",
         "_waiting",
+        "_waiting_bytes",
+        "_writable",
         "transport",
     )
 
@@ -97,11 +121,13 @@ class Downstream(asyncio.Protocol):
         self._phase = _IDLE
         self._current: Exchange | None = None
         self._waiting: deque[Incoming | bytes] = deque()
-        self._reading = True
+        self._waiting_bytes = self._holds = self._unsent = 0
+        self._unparsed = b""
+        self._reading = self._writable = True
+        self._due = self._half_closed = self._new = self._turn = self._upgrade = False
         self._linger_until: float | None = None
-        self._upgrade = False
-        self._began = self._at = 0.0
-        self._body: list[bytes] = []
+        self._began = self._at = self._moved_at = 0.0
+        self._body: bytes | bytearray = b""
         self._body_bytes = self._head_bytes = self._raw_bytes = 0
         self._headers: list[tuple[bytes, bytes]] = []
         self._special: dict[bytes, bytes] = {}
@@ -126,43 +152,47 @@ class Downstream(asyncio.Protocol):
         """The client is gone: nobody reads what is still to come."""
         self._plane.connections -= 1
         self._connections.discard(self)
-        self._waiting.clear()
-        self._phase = _REFUSED
+        self._forget()
         current, self._current = self._current, None
         if current is not None:
             current.client_gone()
 
     def data_received(self, data: bytes) -> None:
         """Parse; whole requests are served from the parser's callbacks."""
-        if self._phase == _REFUSED:
-            return
-        in_head = self._phase == _HEAD
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as err:
-            self._after_upgrade(data[err.args[0] :])
-        except httptools.HttpParserError as err:
-            # Refused already, when it was one of our callbacks that raised.
-            if self._phase != _REFUSED:
-                self._refuse(400, "MalformedRequest", f"malformed HTTP request: {err}")
-        if in_head and self._phase == _HEAD:
-            # llhttp shows a header only once it is whole: an endless one must not fill memory.
-            self._raw_bytes += len(data)
-            if self._raw_bytes > self._limits.header_bytes:
-                self._refuse(431, "HeadersTooLarge", self._head_message())
-        if len(self._waiting) > self._limits.pipelined and self._reading:
-            self._reading = False
-            self.transport.pause_reading()
+        self._turn = True
+        self._unparsed += data
+        self._parse()
+
+    def eof_received(self) -> bool:
+        """The client sends no more: it left, or it only waits, as `nc` does. Find out.
+
+        An informational answer tells: clients must bear it (RFC 9110 section 15.2), and a
+        socket that was closed answers it with a reset. Where it can't be sent, the client
+        counts as gone, for a model server must not work for nobody.
+        """
+        if self._secure or (self._current is not None and not self._current.can_inform()):
+            return False
+        if self._current is None and not self._waiting:
+            return False
+        self._half_closed = True
+        self.transport.write(CONTINUE)
+        # Nothing is read any more, so nobody tells us of the reset.
+        self._plane.loop.call_later(PROBE_S, self._look_for_reset)
+        return True
 
     def pause_writing(self) -> None:
         """The client reads slower than the endpoint writes."""
+        self._writable = False
         if self._current is not None:
             self._current.pause()
 
     def resume_writing(self) -> None:
         """The client caught up."""
+        self._writable = True
         if self._current is not None:
             self._current.resume()
+        elif self._waiting:
+            self._serve_soon()
 
     # the exchange's side
 
@@ -173,13 +203,14 @@ class Downstream(asyncio.Protocol):
     def done(self, *, keep_alive: bool) -> None:
         """The current answer is out; serve the next request, if any."""
         self._current = None
-        self._idle_since = self._plane.loop.time()
+        # A request that comes in pieces didn't have to hurry while another was served.
+        self._idle_since = self._at = self._plane.loop.time()
         if not keep_alive:
             self._close_slowly()
-            return
-        if self._waiting:
-            # Not from here: a long pipeline would grow the stack.
-            self._plane.loop.call_soon(self._serve_next)
+        elif self._waiting:
+            self._serve_soon()
+        elif self._half_closed:
+            self.transport.close()
 
     def abort(self) -> None:
         """Cut the connection, so that the client can't take a half answer for a whole one."""
@@ -189,9 +220,15 @@ class Downstream(asyncio.Protocol):
     # the worker's side
 
     def sweep(self, now: float) -> None:
-        """End what takes too long; `now` is the loop's time. Called about once a second."""
-        if self._linger_until is not None:
-            if now > self._linger_until:
+        """End what takes too long; `now` is the loop's time. Called about twice a second."""
+        if self._half_closed:
+            self._look_for_reset()
+        if self._stuck(now):
+            self.transport.abort()
+        elif self._linger_until is not None:
+            if self._unsent:
+                self._linger_until = now + self._limits.linger_s
+            elif now > self._linger_until:
                 self.transport.abort()
         elif self._current is not None:
             self._current.sweep()
@@ -202,26 +239,36 @@ class Downstream(asyncio.Protocol):
             allowed = self._limits.body_timeout_s + self._body_bytes / self._limits.body_rate
             if now - self._at > allowed:
                 self._refuse(408, "RequestTimeout", "the request's body came too slowly")
-        elif not self._waiting:
+        elif not self._waiting and not self._unsent:
             limit = DRAIN_IDLE_S if self._plane.draining else self._limits.keep_alive_s
             if now - self._idle_since > limit:
                 self.transport.close()
 
-    @property
-    def busy(self) -> bool:
-        """Whether a request is read or served."""
-        return self._current is not None or bool(self._waiting) or self._phase in {_HEAD, _BODY}
+    def _look_for_reset(self) -> None:
+        client = self.transport.get_extra_info("socket")
+        if not self.transport.is_closing() and client.getsockopt(SOL_SOCKET, SO_ERROR):
+            self.transport.abort()
+
+    def _stuck(self, now: float) -> bool:
+        """Whether the client has taken nothing of what waits for it for too long."""
+        unsent = self.transport.get_write_buffer_size()
+        if not unsent or unsent != self._unsent:
+            self._unsent, self._moved_at = unsent, now
+        return now - self._moved_at > self._limits.client_stall_s
 
     # the parser's side
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
+        if self._phase == _REFUSED:
+            raise _RefusedError
         self._phase = _HEAD
+        self._new = True
         self._at = self._plane.loop.time()
         self._began = self._plane.clock()
         self._headers = []
         self._special = {}
-        self._body = []
+        self._body = b""
         self._body_bytes = self._head_bytes = self._raw_bytes = 0
         self._target = b""
 
@@ -254,6 +301,8 @@ class Downstream(asyncio.Protocol):
         coding = special.get(b"transfer-encoding")
         if coding is not None and (coding.lower() != b"chunked" or version == "1.0"):
             self._stop(400, "MalformedRequest", "the only transfer coding understood is chunked")
+        if version not in _VERSIONS:
+            self._stop(400, "MalformedRequest", "only HTTP/1.1 and HTTP/1.0 are spoken here")
         if b"host" not in special and version != "1.0":
             self._stop(400, "MalformedRequest", "an HTTP/1.1 request must have a Host header")
         length = int(special.get(b"content-length", b"0"))
@@ -272,7 +321,14 @@ class Downstream(asyncio.Protocol):
         self._body_bytes += len(data)
         if self._body_bytes > self._limits.body_bytes:
             self._too_large()
-        self._body.append(data)
+        self._hold(len(data))
+        if not self._body:
+            self._body = data
+            return
+        # Pieces may be as small as a byte: a list of them would weigh many times the body.
+        if isinstance(self._body, bytes):
+            self._body = bytearray(self._body)
+        self._body += data
 
     def on_message_complete(self) -> None:
         """The request is whole: serve it, or let it wait for its turn."""
@@ -280,12 +336,54 @@ class Downstream(asyncio.Protocol):
             return
         self._phase = _IDLE
         request = self._request()
-        if self._current is None and not self._waiting:
+        if self._turn and self._current is None and self._writable and not self._waiting:
+            # One a read at once: what we answer by ourselves must not keep others waiting.
+            self._turn = False
             self._serve(request)
         else:
             self._waiting.append(request)
+            self._waiting_bytes += len(request.body)
+            self._serve_soon()
 
     # inside
+
+    def _parse(self) -> None:
+        """Parse what came, as long as there is room for more requests."""
+        data, at = self._unparsed, 0
+        while at < len(data) and self._phase != _REFUSED and not self._full():
+            self._feed(data[at : at + PIECE])
+            at += PIECE
+        self._unparsed = b"" if self._phase == _REFUSED else data[at:]
+        if self._reading and self._full() and not self.transport.is_closing():
+            self._reading = False
+            self.transport.pause_reading()
+
+    def _feed(self, data: bytes) -> None:
+        self._new = False
+        phase, body_bytes, size = self._phase, self._body_bytes, len(data)
+        while data:
+            try:
+                self._parser.feed_data(data)
+                break
+            except httptools.HttpParserUpgrade as err:
+                data = self._without_upgrade(data[err.args[0] :])
+            except httptools.HttpParserError as err:
+                # Refused already, when it was one of our callbacks that raised.
+                if self._phase != _REFUSED:
+                    self._refuse(400, "MalformedRequest", f"malformed HTTP request: {err}")
+                return
+        if self._body_bytes != body_bytes:
+            self._raw_bytes = 0
+        elif self._phase == phase and not self._new:
+            # llhttp shows a header or trailer once it is whole, and of chunk extensions nothing:
+            # endless ones must not fill memory.
+            self._raw_bytes += size
+            if self._raw_bytes > self._limits.header_bytes and phase in {_HEAD, _BODY}:
+                self._refuse(431, "HeadersTooLarge", self._head_message())
+
+    def _full(self) -> bool:
+        waiting = len(self._waiting)
+        return waiting > self._limits.pipelined or self._waiting_bytes > WAITING_BYTES
 
     def _request(self) -> Incoming:
         special = self._special
@@ -298,7 +396,7 @@ class Downstream(asyncio.Protocol):
         if host is None:
             self._stop(400, "MalformedRequest", "the Host header is malformed")
         path, _, query = target.partition("?")
-        body = self._body
+        body, self._body = bytes(self._body), b""
         return Incoming(
             method=self._parser.get_method().decode("ascii"),
             target=target,
@@ -306,8 +404,8 @@ class Downstream(asyncio.Protocol):
             query=query,
             host=host,
             authority=authority,
-            headers=self._without_named(special.get(b"connection")),
-            body=body[0] if len(body) == 1 else b"".join(body),
+            headers=without_named(self._headers, special.get(b"connection", b"")),
+            body=body,
             http10=self._parser.get_http_version() == "1.0",
             keep_alive=self._parser.should_keep_alive(),
             began=self._began,
@@ -319,16 +417,9 @@ class Downstream(asyncio.Protocol):
             forwarded_for=special.get(b"x-forwarded-for"),
         )
 
-    def _without_named(self, connection: bytes | None) -> list[tuple[bytes, bytes]]:
-        """Return the headers without those that `Connection` names (RFC 9110 section 7.6.1)."""
-        if connection is None:
-            return self._headers
-        named = {option.strip().lower() for option in connection.split(b",")}
-        if named <= {b"close", b"keep-alive"}:
-            return self._headers
-        return [header for header in self._headers if header[0] not in named]
-
     def _serve(self, request: Incoming) -> None:
+        # From here on the exchange holds it.
+        self._let_go(len(request.body))
         exchange = Exchange(self._plane, self, request)
         self._current = exchange
         try:
@@ -338,17 +429,32 @@ class Downstream(asyncio.Protocol):
             log.exception("request failed by a bug", route=exchange.record.route)
             exchange.crash()
 
+    def _serve_soon(self) -> None:
+        """Serve what waits, but not from here: a long pipeline would grow the stack."""
+        if not self._due and self._current is None:
+            self._due = True
+            self._plane.loop.call_soon(self._serve_next)
+
     def _serve_next(self) -> None:
-        if self._current is not None or not self._waiting or self.transport.is_closing():
+        self._due = False
+        if self._current is not None or not self._waiting or not self._writable:
+            return
+        if self.transport.is_closing():
             return
         following = self._waiting.popleft()
         if isinstance(following, bytes):
             self._say_last(following)
             return
-        if not self._reading and len(self._waiting) <= self._limits.pipelined:
+        self._waiting_bytes -= len(following.body)
+        self._serve(following)
+        if not self._reading and not self._full():
+            self._read_on()
+
+    def _read_on(self) -> None:
+        self._parse()
+        if not self._reading and not self._full() and not self.transport.is_closing():
             self._reading = True
             self.transport.resume_reading()
-        self._serve(following)
 
     def _keep_special(self, name: bytes, value: bytes) -> None:
         special = self._special
@@ -375,22 +481,49 @@ class Downstream(asyncio.Protocol):
         if expect.lower() != b"100-continue":
             self._stop(417, "ExpectationFailed", "only Expect: 100-continue is understood")
         if wanted and self._current is None and not self._waiting:
-            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.transport.write(CONTINUE)
 
-    def _after_upgrade(self, rest: bytes) -> None:
-        """Serve a request that asks for an upgrade as if it didn't.
+    def _without_upgrade(self, rest: bytes) -> bytes:
+        """Return a request that asks for an upgrade as if it didn't, to be parsed anew.
 
         RFC 9110 section 7.8 lets a server ignore Upgrade; Java's HttpClient asks for h2c with
         every first request. llhttp stops parsing there, so the body is read by a new parser
         that gets the same head without the question.
         """
-        special = self._special
-        head = [self._parser.get_method() + b" " + self._target + b" HTTP/1.1\r\n"]
-        kept = [(n, special[n]) for n in special if n not in {b"connection", b"upgrade", b"expect"}]
-        head += [b"%b: %b\r\n" % header for header in kept + self._headers]
+        special, version = self._special, self._parser.get_http_version()
+        start = b"%b %b HTTP/%b\r\n" % (
+            self._parser.get_method(),
+            self._target,
+            version.encode("ascii"),
+        )
+        options = special.pop(b"connection", b"").split(b",")
+        others = [each for each in options if each.strip().lower() != b"upgrade"]
+        special[b"connection"] = b",".join(others) or b"keep-alive"
+        kept = [(name, special[name]) for name in special if name not in _ANSWERED]
+        lines = [b"%b: %b\r\n" % header for header in kept + self._headers]
         self._upgrade = False
+        self._phase = _IDLE
         self._parser = httptools.HttpRequestParser(self)
-        self.data_received(b"".join(head) + b"\r\n" + rest)
+        return start + b"".join(lines) + b"\r\n" + rest
+
+    def _hold(self, size: int) -> None:
+        """Count `size` bytes of a body against what all connections may hold."""
+        self._holds += size
+        self._plane.body_bytes += size
+        if self._plane.body_bytes > self._limits.bodies_bytes:
+            self._stop(503, "Overloaded", "the worker holds too many request bodies; try again")
+
+    def _let_go(self, size: int) -> None:
+        self._holds -= size
+        self._plane.body_bytes -= size
+
+    def _forget(self) -> None:
+        """Drop what came in and isn't served."""
+        self._phase = _REFUSED
+        self._waiting.clear()
+        self._waiting_bytes = 0
+        self._unparsed = self._body = b""
+        self._let_go(self._holds)
 
     def _stop(self, status: int, reason: str, message: str) -> NoReturn:
         self._refuse(status, reason, message)
@@ -407,16 +540,19 @@ class Downstream(asyncio.Protocol):
             self._waiting.append(answer)
 
     def _say_last(self, answer: bytes) -> None:
-        self._phase = _REFUSED
         self.transport.write(answer)
         self._close_slowly()
 
     def _close_slowly(self) -> None:
         """Close once the client has read: bytes of its that we didn't would reset our answer."""
-        self._phase = _REFUSED
-        self._waiting.clear()
+        self._forget()
+        if self.transport.is_closing():
+            return
         if self._secure or not self.transport.can_write_eof():
             self.transport.close()
             return
-        self._linger_until = self._plane.loop.time() + LINGER_S
+        self._linger_until = self._plane.loop.time() + self._limits.linger_s
         self.transport.write_eof()
+        if not self._reading:
+            self._reading = True
+            self.transport.resume_reading()

@@ -182,7 +182,7 @@ class Exchange:
             return
         self._fallbacks = [*pick.fallbacks, pick.endpoint]
         self._attempts_left = rule.retry.attempts
-        self._payload = request_payload(request, plane, rule, arm, self._prefix())
+        self._hold(request_payload(request, plane, rule, arm, self._prefix()))
         self._send(pick.endpoint)
         for each in (*rule.filters.mirrors, *arm.filters.mirrors):
             mirror(plane, live, each, self._payload, self._request.method == "HEAD")
@@ -203,6 +203,12 @@ class Exchange:
         return record.target, renamed(request, record.target)
 
     # sending
+
+    def _hold(self, payload: bytes) -> None:
+        """Keep what is sent as long as it may be sent again; no longer, for it may be large."""
+        self._request.body = b""
+        self._plane.body_bytes += len(payload) - len(self._payload)
+        self._payload = payload
 
     def _send(self, endpoint: Endpoint, *, fresh: bool = False) -> None:
         plane = self._plane
@@ -323,13 +329,13 @@ class Exchange:
             self._end_attempt(ok=None)
             self._send(endpoint, fresh=True)
             return
-        self._end_attempt(ok=False)
+        self._end_attempt(ok=None if failed.ours else False)
+        status, reason = _FAILURES.get(failed.kind, (502, "UpstreamProtocolError"))
         if self._head_sent:
-            self._cut()
+            self._cut(reason)
         elif self._may_retry():
             self._resend()
         else:
-            status, reason = _FAILURES.get(failed.kind, (502, "UpstreamProtocolError"))
             self._refuse(status, reason, f"{self.record.endpoint}: {failed.detail}")
 
     def _give_up(self, status: int) -> None:
@@ -349,8 +355,13 @@ class Exchange:
     def resume(self) -> None:
         """The client caught up."""
         self._paused = False
+        self._progress = self._plane.clock()
         if self._handle is not None:
             self._handle.resume()
+
+    def can_inform(self) -> bool:
+        """Whether the client may get an informational answer now."""
+        return not self._head_sent and not self._request.http10
 
     def client_gone(self) -> None:
         """Cancel: the endpoint must not go on generating for nobody."""
@@ -363,7 +374,10 @@ class Exchange:
     # time
 
     def sweep(self) -> None:
-        """End an exchange whose endpoint is silent. Called about once a second."""
+        """End an exchange whose endpoint is silent. Called about twice a second."""
+        if self._paused:
+            # It can't speak: the client takes nothing, and that is watched elsewhere.
+            return
         limits = self._plane.settings.limits
         limit = limits.silence_timeout_s if self._head_sent else limits.answer_timeout_s
         if self._plane.clock() - self._progress > limit:
@@ -375,9 +389,10 @@ class Exchange:
 
     def _attempt_over(self, reason: str) -> None:
         self._cancel_upstream()
-        self._end_attempt(ok=False)
+        # An answer that is too long for its route is not the endpoint's fault.
+        self._end_attempt(ok=None if self._head_sent and reason == "RequestDeadline" else False)
         if self._head_sent:
-            self._cut()
+            self._cut(reason)
         elif _TIMEOUT in self._rule().retry.codes and self._may_retry():
             self._resend()
         else:
@@ -388,6 +403,7 @@ class Exchange:
     def _write_head(self, status: int, headers: Headers, length: int | None) -> None:
         request, arm = self._request, self._arm
         self._head_sent = True
+        self._hold(b"")
         rule = self._rule()
         if self._renamer is not None:
             length = self._renamed_length(headers, length)
@@ -441,23 +457,14 @@ class Exchange:
     def _refuse(self, status: int, reason: str, message: str) -> None:
         """Answer with an error of our own."""
         self.record.reason = reason
-        self._answer(
-            status,
-            reply.error(
-                status,
-                reason,
-                message,
-                head_only=self._request.method == "HEAD",
-                close=not self._keep_alive,
-            ),
-        )
+        body = reply.error_body(status, reason, message)
+        self._answer(status, body, (b"x-tidegate-reason", reason.encode()))
 
     def _redirect(self, redirect: Redirect) -> None:
         request = self._request
         scheme = "https" if request.secure else "http"
         where = location(redirect, self._asked(), scheme, request.port, self._prefix())
-        headers = ((b"location", where.encode("latin-1")),)
-        self._answer(redirect.status, reply.render(redirect.status, b"", headers=headers))
+        self._answer(redirect.status, b"", (b"location", where.encode("latin-1")))
 
     def _list_models(self, pools: tuple[Backend, ...], live: Live) -> bool:
         """Answer `/v1/models` from what the endpoints listed; False if that isn't asked."""
@@ -466,19 +473,28 @@ class Exchange:
             return False
         endpoints = [each for pool in pools for each in live.endpoints(pool)]
         rewrites = [pool.rewrites for pool in pools if pool.rewrites is not None]
-        status, body = models.answer(request.path, endpoints, rewrites)
-        self._answer(status, reply.render(status, body, head_only=request.method == "HEAD"))
+        self._answer(*models.answer(request.path, endpoints, rewrites))
         return True
 
-    def _answer(self, status: int, data: bytes) -> None:
+    def _answer(self, status: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:
+        """Answer by ourselves."""
         self.record.status = status
         self._head_sent = True
-        self._client.write(data)
+        self._keep_alive = self._keep_alive and not self._plane.draining
+        answer = reply.render(
+            status,
+            body,
+            headers=headers,
+            head_only=self._request.method == "HEAD",
+            close=not self._keep_alive,
+        )
+        self._client.write(answer)
         self._finish(ok=None)
 
-    def _cut(self) -> None:
+    def _cut(self, reason: str) -> None:
         """The answer can't be finished: the client must see that it isn't whole."""
         self.record.broken = True
+        self.record.reason = reason
         self.upstream_flush()
         self._settle(ok=None)
         self._client.abort()
@@ -487,7 +503,7 @@ class Exchange:
         """Answer for a bug of ours: this request fails, the worker goes on."""
         self._cancel_upstream()
         if self._head_sent:
-            self._cut()
+            self._cut("InternalError")
         elif not self._over:
             self._refuse(500, "InternalError", "the gateway failed; its log says more")
 
@@ -503,6 +519,7 @@ class Exchange:
             return False
         self._over = True
         self._end_attempt(ok=ok)
+        self._hold(b"")
         if self._timer is not None:
             self._timer.cancel()
         plane = self._plane

@@ -21,6 +21,7 @@ REASONS: Final = {
     "ExpectationFailed": "Only `Expect: 100-continue` is understood.",
     "MethodNotSupported": "CONNECT is not offered.",
     "TooManyConnections": "The worker has as many connections as it may.",
+    "Overloaded": "The worker holds as many request bodies as it may.",
     "NotReady": "The worker has no routes yet.",
     "Misdirected": "A TLS connection for one listener carried a request for another.",
     "RouteNotFound": "No HTTPRoute matches.",

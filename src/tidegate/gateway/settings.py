@@ -16,6 +16,9 @@ class Limits:
     body_bytes: int = 32 * 1024 * 1024
     """A request body is kept whole, so that it can be routed by content and sent again;
     more is answered 413. Images in chats come to a few MiB."""
+    bodies_bytes: int = 1024 * 1024 * 1024
+    """Bodies that one worker holds at once, until their answers begin; one that doesn't fit is
+    answered 503. A worker takes up to three times as much for the moment of a copy."""
     header_timeout_s: float = 10.0
     """From a request's first byte to the end of its headers; longer is answered 408."""
     body_timeout_s: float = 30.0
@@ -24,6 +27,10 @@ class Limits:
     """Bytes a second that a body must bring after `body_timeout_s`."""
     keep_alive_s: float = 75.0
     """How long an idle client connection stays open."""
+    client_stall_s: float = 60.0
+    """How long a client may take nothing of the answer that waits for it; longer is cut."""
+    linger_s: float = 2.0
+    """How long a client may go on sending after its last answer before it is cut off."""
     connections: int = 10_000
     """Client connections of one worker; one more is answered 503."""
     pipelined: int = 16

@@ -6,34 +6,26 @@ a socket.
 """
 
 import asyncio
+import errno
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol, cast
 
 import httptools
 
+from tidegate.gateway.hops import HOP_BY_HOP, Headers, without_named
 from tidegate.gateway.settings import Limits
 
-Headers = list[tuple[bytes, bytes]]
+__all__ = ["Dialing", "Failed", "Headers", "Receiver", "Upstream", "UpstreamPool"]
 
-HOP_BY_HOP: Final = frozenset(
-    {
-        b"connection",
-        b"keep-alive",
-        b"proxy-connection",
-        b"proxy-authenticate",
-        b"proxy-authorization",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-        b"content-length",
-        b"http2-settings",
-    }
+CONTINUE, SWITCHING, NO_CONTENT, NOT_MODIFIED = 100, 101, 204, 304
+STALE_S: Final = 1.0
+"""A server that closes an idle connection does so before our request reaches it; one that
+closes later than this had taken the request."""
+_OUT_OF: Final = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
 )
-"""Never forwarded (RFC 9110 section 7.6.1); Content-Length is set anew by the sender."""
-
-NO_CONTENT, NOT_MODIFIED, SWITCHING = 204, 304, 101
+"""This machine has no more files, memory or ports."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +36,8 @@ class Failed:
     detail: str
     stale: bool = False
     """A reused connection was closed before it brought a byte: the endpoint is not to blame."""
+    ours: bool = False
+    """This machine lacks what a connection takes: no endpoint is to blame."""
 
 
 class Receiver(Protocol):
@@ -73,14 +67,17 @@ class Upstream(asyncio.Protocol):
 
     __slots__ = (
         "_chunked",
-        "_head_bytes",
         "_head_only",
         "_headers",
+        "_in_head",
         "_length",
+        "_options",
+        "_overhead",
         "_parser",
         "_pool",
         "_reusable",
         "_reused",
+        "_sent_at",
         "_silent",
         "_until_close",
         "_whole",
@@ -101,7 +98,10 @@ class Upstream(asyncio.Protocol):
         self._chunked = self._until_close = self._head_only = False
         self._whole = self._reusable = False
         self._silent = True
-        self._head_bytes = 0
+        self._in_head = True
+        self._overhead = 0
+        self._options = b""
+        self._sent_at = 0.0
 
     # asyncio's side
 
@@ -116,13 +116,18 @@ class Upstream(asyncio.Protocol):
             self.transport.abort()
             return
         self._silent = False
+        self._overhead += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as err:
-            self._fail(Failed("protocol", f"{type(err).__name__}: {err}"))
-            return
-        if not self._headers_done() and self._count_head(len(data)):
-            self._fail(Failed("protocol", "the answer's headers are too large"))
+            if not self._whole:
+                self._fail(Failed("protocol", f"{type(err).__name__}: {err}"))
+                return
+            # The answer came as it should; what follows it is nobody's.
+            self._reusable = False
+        if self._overhead > self._pool.head_bytes and not self._whole:
+            # llhttp shows trailers once they are whole: endless ones must not fill memory.
+            self._fail(Failed("protocol", "the answer's headers or trailers are too large"))
             return
         if self._whole:
             self._release()
@@ -135,12 +140,13 @@ class Upstream(asyncio.Protocol):
         receiver = self.receiver
         if receiver is None:
             return
-        if self._until_close and exc is None and self._headers_done():
+        if self._until_close and exc is None and not self._in_head:
             self.receiver = None
             receiver.upstream_end()
             return
         detail = str(exc) if exc else "the endpoint closed the connection"
-        self._fail(Failed("reset", detail, stale=self._reused and self._silent))
+        early = self._pool.now() - self._sent_at < STALE_S
+        self._fail(Failed("reset", detail, stale=self._reused and self._silent and early))
 
     def pause_writing(self) -> None:
         """The request waits in memory, whole as it is: nothing to slow down."""
@@ -159,7 +165,9 @@ class Upstream(asyncio.Protocol):
         self._silent = True
         self._whole = self._until_close = self._reusable = False
         self._headers = []
-        self._head_bytes = 0
+        self._in_head = True
+        self._overhead = 0
+        self._sent_at = self._pool.now()
         receiver.upstream_started(self)
         self.transport.write(payload)
 
@@ -172,12 +180,13 @@ class Upstream(asyncio.Protocol):
 
     def pause(self) -> None:
         """Read no more for now: the client is slower than the endpoint."""
-        if not self.transport.is_closing():
+        # Once the answer is whole, the next receiver's may come at any moment.
+        if self.receiver is not None and not self.transport.is_closing():
             self.transport.pause_reading()
 
     def resume(self) -> None:
         """Read on."""
-        if not self.transport.is_closing():
+        if self.receiver is not None and not self.transport.is_closing():
             self.transport.resume_reading()
 
     # the parser's side
@@ -189,58 +198,59 @@ class Upstream(asyncio.Protocol):
         self._headers = []
         self._length = None
         self._chunked = False
+        self._options = b""
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep end-to-end headers; remember how the body is framed."""
+        """Keep end-to-end headers; remember how the body is framed. Trailers are dropped."""
+        if not self._in_head:
+            return
         name = name.lower()
         if name not in HOP_BY_HOP:
-            if not self._headers_done():
-                self._headers.append((name, value))
+            self._headers.append((name, value))
         elif name == b"content-length":
             self._length = int(value)
         elif name == b"transfer-encoding":
+            if self._chunked or value.strip(b" \t").lower() != b"chunked":
+                raise ValueError("the only transfer coding understood is chunked")
             self._chunked = True
-        elif name == b"connection" and value.lower() not in {b"close", b"keep-alive"}:
-            raise ValueError("an answer with Connection options")
+        elif name == b"connection":
+            self._options += b"," + value
 
     def on_headers_complete(self) -> None:
         """Hand the head over, unless it is informational."""
         status = self._parser.get_status_code()
         if status < 200:
-            if status == SWITCHING:
-                raise ValueError("the endpoint switches protocols")
+            if status < CONTINUE or status == SWITCHING:
+                raise ValueError(f"nobody asked for status {status:03}")
             return
         bodiless = self._head_only or status in {NO_CONTENT, NOT_MODIFIED}
         if not (bodiless or self._chunked or self._length is not None):
             self._until_close = True
-        self._head_bytes = -1
+        self._in_head = False
+        self._overhead = 0
         # llhttp can't know that the request was HEAD and would wait for a body.
         self._whole = self._head_only
         receiver = self.receiver
         if receiver is not None:
-            receiver.upstream_head(status, self._headers, self._length)
+            headers = without_named(self._headers, self._options)
+            receiver.upstream_head(status, headers, self._length)
 
     def on_body(self, data: bytes) -> None:
         """Pass a piece on."""
+        self._overhead = 0
         receiver = self.receiver
-        if receiver is not None:
+        # Some servers answer HEAD with a body: the client would take it for the next answer.
+        if receiver is not None and not self._head_only:
             receiver.upstream_body(data)
 
     def on_message_complete(self) -> None:
         """Mark the answer whole; an informational one isn't."""
-        if self._headers_done():
+        if not self._in_head:
             self._whole = True
             # llhttp forgets it with the message.
             self._reusable = self._parser.should_keep_alive()
 
     # inside
-
-    def _headers_done(self) -> bool:
-        return self._head_bytes < 0
-
-    def _count_head(self, size: int) -> bool:
-        self._head_bytes += size
-        return self._head_bytes > self._pool.head_bytes
 
     def _release(self) -> None:
         receiver, self.receiver = self.receiver, None
@@ -326,8 +336,11 @@ class UpstreamPool:
     def keep(self, connection: Upstream) -> None:
         """Take back a connection whose answer was whole."""
         idle = self._idle.setdefault(connection.address, [])
-        if connection.transport.is_closing() or len(idle) >= self._idle_per_endpoint:
-            connection.transport.close()
+        transport = connection.transport
+        # An answer may come before all of its request was sent.
+        unsent = transport.get_write_buffer_size()
+        if transport.is_closing() or unsent or len(idle) >= self._idle_per_endpoint:
+            transport.close()
             return
         connection.idle_since = self._loop.time()
         idle.append(connection)
@@ -354,6 +367,10 @@ class UpstreamPool:
         for connection in list(self._all):
             connection.transport.abort()
 
+    def now(self) -> float:
+        """Return the loop's time."""
+        return self._loop.time()
+
     @property
     def open(self) -> int:
         """Connections, idle and busy."""
@@ -375,7 +392,11 @@ class UpstreamPool:
             )
             return
         except OSError as err:
-            receiver.upstream_failed(Failed("connect", err.strerror or str(err)))
+            ours = err.errno in _OUT_OF
+            receiver.upstream_failed(Failed("connect", err.strerror or str(err), ours=ours))
+            return
+        except (ValueError, OverflowError) as err:
+            receiver.upstream_failed(Failed("connect", f"{address} is no address: {err}"))
             return
         self._all.add(connection)
         if connection.transport.is_closing():
