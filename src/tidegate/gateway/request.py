@@ -7,7 +7,12 @@ from typing import Final
 _AUTHORITY: Final = re.compile(
     rb"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]*)(?::[0-9]{0,5})?"
 )
-_DOT_SEGMENT: Final = re.compile(r"(?:^|/)(?:\.|%2e){1,2}(?:/|$)", re.IGNORECASE)
+_UNRESERVED: Final = re.compile(r"%(?:2[DEde]|3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa]|5[Ff]|7[Ee])")
+"""Letters, digits and -._~ in their encoded form, which means the same (RFC 3986 section 2.3)."""
+_DOT_SEGMENT: Final = re.compile(
+    r"(?:^|[/\\]|%2f|%5c)\.{1,2}(?:[/\\;]|%2f|%5c|%3b|$)", re.IGNORECASE
+)
+"""With all that some server takes for a slash, and with the parameters that some cut off."""
 
 
 class BadTargetError(Exception):
@@ -48,8 +53,8 @@ class Incoming:
 def split_target(target: bytes) -> tuple[bytes | None, str]:
     """Return the authority (of an absolute-form target, else None) and path with query.
 
-    Dot segments are refused, not resolved: a prefix match on one reading of a path must not
-    be served under another.
+    A path must have one reading, or a prefix match on one would be served under another: what
+    was encoded without need is decoded, and dot segments are refused, not resolved.
 
     Raises:
         BadTargetError: Neither origin-form nor absolute-form (RFC 9112 section 3.2), or a path
@@ -66,11 +71,12 @@ def split_target(target: bytes) -> tuple[bytes | None, str]:
     text = target.decode("latin-1")
     if "#" in text:
         raise BadTargetError("the request target must not have a fragment")
-    if "." in text or "%2" in text:
-        path_text = text.partition("?")[0]
-        if _DOT_SEGMENT.search(path_text):
-            raise BadTargetError("the path must not have . or .. segments")
-    return authority, text
+    path_text, mark, query = text.partition("?")
+    if "%" in path_text:
+        path_text = _UNRESERVED.sub(lambda found: chr(int(found[0][1:], 16)), path_text)
+    if "." in path_text and _DOT_SEGMENT.search(path_text):
+        raise BadTargetError("the path must not have . or .. segments")
+    return authority, path_text + mark + query
 
 
 def host_of(authority: bytes) -> str | None:
