@@ -12,6 +12,7 @@ import structlog
 import uvloop
 
 from tidegate.gateway.admin import Admin
+from tidegate.gateway.files import allow_files
 from tidegate.gateway.live import KINDS, LiveTable
 from tidegate.gateway.plane import Live, Plane, Registry
 from tidegate.gateway.recorder import Recorder
@@ -29,6 +30,9 @@ from tidegate.telemetry.metrics import Gauges, Metrics, render
 
 log = structlog.get_logger("tidegate.gateway")
 
+FILES_PER_CONNECTION = 3
+"""The client's, its endpoint's, and room for mirrors, idle connections and scrapes."""
+
 
 def run(settings: WorkerSettings, now: Callable[[], float]) -> None:
     """Serve until SIGTERM or SIGINT, then drain; returns when all is done.
@@ -36,6 +40,7 @@ def run(settings: WorkerSettings, now: Callable[[], float]) -> None:
     `now` gives seconds since the epoch.
     """
     logs.configure(settings.log_format, settings.log_level)
+    allow_files(FILES_PER_CONNECTION * settings.limits.connections)
     uvloop.run(_run(settings, now))
 
 
