@@ -9,14 +9,22 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from bench.processes import Cpus, pinned, python
 from bench.setup import Running, Variant
 
 WARM_UP_S: Final = 0.5
+TRIES: Final = 3
 LOST: Final = 0.001
 """Share of answers that may fail; more makes the numbers worthless."""
+
+
+T = TypeVar("T")
+
+
+class WorthlessError(Exception):
+    """Too many requests failed for the numbers to say anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +102,9 @@ class Bench:
 
     def _measure(self, variant: Variant, running: Running) -> None:
         series = self.series[variant.name]
-        cpu, rate = self._closed(running, models=1)
-        event = self._stream(running)
-        p50, p99 = self._added(running)
+        cpu, rate = self._again(lambda: self._closed(running, models=1))
+        event = self._again(lambda: self._stream(running))
+        p50, p99 = self._again(lambda: self._added(running))
         series.cpu_us_per_request.append(cpu)
         series.requests_per_s.append(rate)
         series.cpu_us_per_sse_event.append(event)
@@ -107,6 +115,15 @@ class Bench:
             f"  {variant.name:28}{rate:>8.0f}/s {cpu:>7.1f} µs/request {event:>6.1f} µs/event"
             f"  +{p50:.0f} µs"
         )
+
+    def _again(self, measure: Callable[[], T]) -> T:
+        """Measure; anew where the machine was too busy with others for that to be worth much."""
+        for _ in range(TRIES - 1):
+            try:
+                return measure()
+            except WorthlessError as err:
+                self._say(f"  again: {err}")
+        return measure()
 
     def _closed(self, running: Running, models: int) -> tuple[float, float]:
         plan = self._plan
@@ -126,7 +143,7 @@ class Bench:
 
     def _added(self, running: Running) -> tuple[float, float]:
         plan = self._plan
-        flags = {"rate": plan.rate, "seconds": plan.seconds, "connections": 16}
+        flags = {"rate": plan.rate, "seconds": plan.seconds, "connections": self._plan.connections}
         told = self._client("open", self._direct, running.port, **flags)
         direct, through = told["targets"]
         return through["p50_us"] - direct["p50_us"], through["p99_us"] - direct["p99_us"]
@@ -138,7 +155,7 @@ class Bench:
             told = json.loads(subprocess.check_output([str(part) for part in command]))
         for each in told.get("targets", [told]):
             if sum(each["errors"].values()) > LOST * each["answers"]:
-                raise RuntimeError(f"{mode} to port {ports[-1]}: {each['errors']}")
+                raise WorthlessError(f"{mode} to port {ports[-1]}: {each['errors']}")
         return told
 
 
