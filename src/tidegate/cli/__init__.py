@@ -13,6 +13,7 @@ from tidegate.api.errors import TidegateError
 
 COMMANDS: Final = {
     "up": ("tidegate.cli.up", "Run a gateway on this machine."),
+    "rollout": ("tidegate.cli.rollout", "Start, watch, steer and explain rollouts."),
     "demo": ("tidegate.cli.demo", "Watch a rollout on simulated servers, in 90 seconds."),
     "simulate": ("tidegate.cli.simulate", "Serve simulated models with vLLM's API."),
     "load": ("tidegate.cli.load", "Send open-loop load to a URL and report what came of it."),
@@ -53,7 +54,7 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="tidegate", prog_name="tidegate")
 def main() -> None:
-    r"""Run an inference gateway with rollouts built in.
+    """Run an inference gateway with rollouts built in.
 
     \b
     Start one with the example manifests, and look at it:
@@ -65,5 +66,9 @@ def main() -> None:
     Watch a rollout, without anything of your own:
       tidegate demo
 
-    Exit status: 0 done, 1 failed, 2 misused.
-    """
+    \b
+    Move traffic to a new pool, safely:
+      tidegate rollout start move --stable llm --canary llm-new --wait
+
+    Exit status: 0 done, 1 failed, 2 misused, 3 a rollout was aborted or rolled back.
+    """  # noqa: D301  # \b is how click is told to leave lines alone

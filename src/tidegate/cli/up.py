@@ -63,7 +63,7 @@ def up(
     access_log: bool,
     no_answer_headers: bool,
 ) -> None:
-    r"""Run a gateway on this machine until Ctrl-C.
+    """Run a gateway on this machine until Ctrl-C.
 
     Starts a Kubernetes API, a controller, gateway workers, and the model servers that the
     manifests name; `ready` is the last line that it prints once it takes requests. A second
@@ -74,7 +74,7 @@ def up(
       tidegate up -f examples/node
       tidegate up -f routes.yaml -f pools/ --port 9000
       kustomize build . | tidegate up -f -
-    """
+    """  # noqa: D301  # \b is how click is told to leave lines alone
     from tidegate.process.up import Options
     from tidegate.process.up import up as run
 

@@ -1,0 +1,112 @@
+"""Commands that look: list, get, explain, history, report."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+from rich.console import Console
+
+from tidegate.api.rollout import InferenceRollout
+from tidegate.cli.rollout import outputs
+from tidegate.cli.rollout.client import Access, Client
+from tidegate.cli.rollout.options import LIST_OUTPUTS, reaching, run
+from tidegate.cli.rollout.view import Screen, tree
+from tidegate.cli.rollout.waiting import exit_code, until_over
+from tidegate.process.clock import now
+
+
+@click.command("list")
+@click.option("-A", "--all-namespaces", "everywhere", is_flag=True, help="Of all namespaces.")
+@click.option("-o", "--output", type=click.Choice(LIST_OUTPUTS), default="table",
+              show_default=True)  # fmt: skip
+@reaching
+def list_(access: Access, everywhere: bool, output: outputs.Output) -> None:
+    """List rollouts: phase, step, weights, message, age."""
+    found = run(access, lambda client: client.all(everywhere=everywhere))
+    if not found and output in ("table", "wide"):
+        where = "" if everywhere else f" in namespace {access.own_namespace()}"
+        click.echo(f"No rollouts{where}; `tidegate rollout start --help` says how to begin.",
+                   err=True)  # fmt: skip
+        return
+    click.echo(outputs.render(found, output, now(), as_list=True, everywhere=everywhere))
+
+
+@click.command()
+@click.argument("name")
+@click.option("-w", "--watch", is_flag=True, help="Show it as it goes, until it has ended.")
+@click.option("-o", "--output", type=click.Choice(("tree", *LIST_OUTPUTS)), default="tree",
+              show_default=True)  # fmt: skip
+@reaching
+def get(access: Access, name: str, watch: bool, output: Any) -> None:
+    """Show one rollout: its steps, weights, verdicts, findings.
+
+    With -w it is a live picture, or a line a change where there is no terminal; it ends with
+    the rollout, and then exits with 0, or 3 if the rollout was aborted or rolled back.
+    """
+    if watch:
+        if output != "tree":
+            raise click.UsageError("-w shows the tree: leave out -o, or use kubectl get -w")
+        sys.exit(run(access, lambda client: _watch(client, name)))
+    found = run(access, lambda client: client.get(name))
+    if output == "tree":
+        Console(highlight=False).print(tree(found, now()))
+    else:
+        click.echo(outputs.render([found], output, now(), as_list=False))
+
+
+async def _watch(client: Client, name: str) -> int:
+    screen = Screen(Console(highlight=False), now)
+    with screen.live():
+        return exit_code(await until_over(client, name, screen))
+
+
+@click.command()
+@click.argument("name")
+@reaching
+def explain(access: Access, name: str) -> None:
+    """Say in sentences where a rollout is, why, and what can be done."""
+    from tidegate.cli.rollout.explain import explain as sentences
+
+    for line in sentences(run(access, lambda client: client.get(name)), now()):
+        click.echo(line)
+
+
+@click.command()
+@click.argument("name")
+@click.option("-o", "--output", type=click.Choice(("table", "json")), default="table",
+              show_default=True)  # fmt: skip
+@reaching
+def history(access: Access, name: str, output: str) -> None:
+    """List the last changes of phase, step and weight, and why they were made."""
+    entries = run(access, lambda client: client.get(name)).status.history
+    if output == "json":
+        click.echo(json.dumps(msgspec.to_builtins(entries), indent=2, ensure_ascii=False))
+    elif entries:
+        click.echo(outputs.history(entries, now()))
+    else:
+        click.echo(f"{name} has no history yet.", err=True)
+
+
+@click.command()
+@click.argument("name")
+@click.option("-o", "--output", required=True, metavar="FILE",
+              type=click.Path(path_type=Path, dir_okay=False, writable=True, allow_dash=True),
+              help="The page to write; - is stdout.")  # fmt: skip
+@reaching
+def report(access: Access, name: str, output: Path) -> None:
+    """Write one HTML page on a rollout: weight over time, verdicts, findings, history."""
+    from tidegate.cli.rollout.report import report as page
+
+    found: InferenceRollout = run(access, lambda client: client.get(name))
+    text = page(found, now())
+    if str(output) == "-":
+        click.echo(text)
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise click.ClickException(f"can't write {output}: {error.strerror}") from error
+    click.echo(f"wrote {output}", err=True)
