@@ -4,9 +4,8 @@ from itertools import count
 
 import pytest
 
-from tidegate.testing.conformance import Place, namespace
+from tidegate.testing.conformance import Place, Suite, namespace, suite
 from tidegate.testing.deployment import EXAMPLES, deployed
-from tidegate.testing.echo import echoes
 
 SERVERS = "abcdef"
 PLACES = count(1)
@@ -20,18 +19,17 @@ def node(tmp_path_factory: pytest.TempPathFactory):
 
 
 @pytest.fixture(scope="session")
-def conforming(tmp_path_factory: pytest.TempPathFactory):
+def conformance(tmp_path_factory: pytest.TempPathFactory):
     """The gateway that all conformance tests share, and servers that echo what they get."""
-    folder = tmp_path_factory.mktemp("conformance")
-    with echoes(*SERVERS) as servers, deployed(folder, (), "--workers", "2") as up:
-        yield up, servers
+    with suite(tmp_path_factory.mktemp("conformance"), *SERVERS) as shared:
+        yield shared
 
 
 @pytest.fixture
-def place(conforming):
-    """A namespace of the test's own, with a Gateway `gw` and a pool of one server for each."""
-    up, servers = conforming
-    one = Place(up, servers, f"place-{next(PLACES)}")
+def place(conformance: Suite):
+    """A namespace of the test's own, with a Gateway `gw` and pools `a`, `b`, `c` of one server."""
+    one = Place(conformance, f"place-{next(PLACES)}")
     pools = [part for name in "abc" for part in one.pool(name, name)]
-    one.apply(namespace(one.namespace), one.gateway(), *pools)
-    return one
+    one.ready_made = [namespace(one.namespace), one.gateway(), *pools]
+    yield one
+    one.close()

@@ -132,9 +132,7 @@ def test_a_grant_opens_another_namespace_while_it_is_there(place: Place, kind: s
     eventually(lambda: place.at_parent("httproute", "route"), ACCEPTED)
     other.delete("referencegrant", "grant")
     place.expect(500)
-    eventually(
-        lambda: place.at_parent("httproute", "route")["ResolvedRefs"], "False RefNotPermitted"
-    )
+    eventually(lambda: place.resolved("route"), "False RefNotPermitted")
 
 
 @pytest.mark.parametrize(
@@ -150,9 +148,7 @@ def test_a_grant_for_others_opens_nothing(place: Place, wrong: dict):
     other = place.elsewhere("other", *place.pool("web", "b"))
     other.apply(grant("grant", place.namespace, "InferencePool", **wrong))
     place.apply(route("route", rule(to("web", namespace=other.namespace))))
-    eventually(
-        lambda: place.at_parent("httproute", "route").get("ResolvedRefs"), "False RefNotPermitted"
-    )
+    eventually(lambda: place.resolved("route"), "False RefNotPermitted")
     place.expect(500)
 
 
@@ -198,9 +194,7 @@ def test_a_port_that_the_service_lacks_is_not_found(place: Place):
         route("route", rule(to_service("web", 81))),
     )
     place.expect(500)
-    eventually(
-        lambda: place.at_parent("httproute", "route").get("ResolvedRefs"), "False BackendNotFound"
-    )
+    eventually(lambda: place.resolved("route"), "False BackendNotFound")
 
 
 def test_a_service_that_selects_nothing_is_503(place: Place):

@@ -9,6 +9,7 @@ from itertools import count
 import pytest
 
 from tidegate.testing.conformance import (
+    IN_A_ROW,
     Place,
     eventually,
     listener,
@@ -272,18 +273,17 @@ def test_mirrors_get_a_copy_and_the_client_gets_the_first_answer(
 )
 def test_mirrors_get_their_share(place: Place, fields: dict, share: float):
     """HTTPRouteRequestPercentageMirror: 500 requests."""
-    path = f"/{place.namespace}/share"
-    place.apply(route("route", on(path, mirror_to("b", **fields))))
+    path, all_ = f"/{place.namespace}/share", f"/{place.namespace}/all"
+    place.apply(route("route", on(path, mirror_to("b", **fields)), on(all_, mirror_to("b"))))
     place.expect("a", path)
-    counted = f"{path}/counted"
+    place.expect("a", all_)
+    counted, end = f"{path}/counted", f"{all_}/end"
     assert place.shares(500, counted) == {"a": 500}
-    end = f"{path}/end"
-    place.apply(route("route", on(path, mirror_to("b"))))
-    place.expect("a", end)
-    # Whatever was mirrored before arrives before what is mirrored after it was asked for.
-    eventually(lambda: got(place, "b", end) >= 20, True)
+    # Each worker has sent the copies of what it served before those of what it serves now.
+    assert place.shares(IN_A_ROW, end) == {"a": IN_A_ROW}
+    eventually(lambda: got(place, "b", end), IN_A_ROW)
     margin = 4.5 * math.sqrt(500 * share * (1 - share))
-    assert abs(got(place, "b", counted) - 500 * share) <= margin
+    eventually(lambda: abs(got(place, "b", counted) - 500 * share) <= margin, True)
 
 
 # Timeouts.

@@ -167,16 +167,17 @@ def refused(port: int) -> bool:
 
 
 @contextmanager
-def taken(port: int):
-    """Hold a port as another program would."""
+def taken(place: Place):
+    """Hold the place's second port as another program would."""
+    place.held[place.second_port].close()
     with socket.socket() as other:
-        other.bind(("127.0.0.1", port))
+        other.bind(("127.0.0.1", place.second_port))
         other.listen()
         yield
 
 
 def test_a_port_that_another_program_has_is_told_and_taken_once_it_is_free(place: Place):
-    with taken(place.second_port):
+    with taken(place):
         place.apply(
             place.gateway("gw", listener(place.port), listener(place.second_port, "taken")),
             route("route", rule(to("a"))),
@@ -229,7 +230,7 @@ def test_an_older_gateway_keeps_its_port(place: Place):
 
 def test_listeners_that_nothing_tells_apart_are_refused_at_once(place: Place):
     twice = place.gateway("gw", listener(place.port), listener(place.port, "twin"))
-    complaint = place.up.kubectl.fails(
+    complaint = place.suite.up.kubectl.fails(
         "apply", "-n", place.namespace, "-f", "-", stdin=json.dumps(twice)
     )
     assert "spec.listeners" in complaint
@@ -264,9 +265,7 @@ def test_a_certificate_that_cant_be_had_is_told(place: Place, ref: dict):
     )
     eventually(lambda: place.conditions("gateway", "gw"), NONE)
     eventually(place.attached, {"https": 1})
-    eventually(
-        lambda: place.at_parent("httproute", "route").get("ResolvedRefs"), "False BackendNotFound"
-    )
+    eventually(lambda: place.resolved("route"), "False BackendNotFound")
     assert place.get("gateway", "gw")["status"]["listeners"][0]["supportedKinds"] == HTTP_ROUTE
 
 
@@ -285,7 +284,7 @@ def test_kinds_of_routes_that_arent_served_are_told(place: Place, also: bool):
         place.expect("a")
     else:
         eventually(
-            lambda: place.at_parent("httproute", "route")["Accepted"],
+            lambda: place.accepted("route"),
             "False NotAllowedByListeners",
         )
 
@@ -329,7 +328,7 @@ def test_attached_routes_are_counted(place: Place):
     eventually(place.attached, {"http": 2})
     eventually(lambda: place.attached("two"), {"unused": 0, "used": 1})
     eventually(
-        lambda: place.at_parent("httproute", "three").get("Accepted"),
+        lambda: place.accepted("three"),
         "False NoMatchingListenerHostname",
     )
     place.delete("httproute", "one", "two", "four")
@@ -372,7 +371,7 @@ def test_routes_attach_from_the_namespaces_that_are_allowed(
     for home, pool, fits in expected:
         place.expect(pool if fits else 404, host=f"{pool}.example.com")
         wanted = "True Accepted" if fits else "False NotAllowedByListeners"
-        eventually(lambda home=home: home.at_parent("httproute", "route").get("Accepted"), wanted)
+        eventually(lambda home=home: home.accepted("route"), wanted)
 
 
 def test_a_namespaces_new_label_lets_its_routes_in(place: Place):
@@ -407,7 +406,7 @@ def make_secret(place: Place, name: str, folder: Path, *hosts: str) -> ssl.SSLCo
         "-o",
         "yaml",
     )
-    place.up.kubectl("apply", "-n", place.namespace, "-f", "-", stdin=made)
+    place.kubectl("apply", "-f", "-", stdin=made)
     return ssl.create_default_context(cadata=chain.decode())
 
 

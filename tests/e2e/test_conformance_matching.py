@@ -78,28 +78,20 @@ def test_matches_of_two_routes_are_one_order(place: Place):
 def test_of_equal_matches_the_older_route_wins_then_the_first_by_name(place: Place):
     """The end of the order: no upstream test has it."""
     place.apply(route("z", rule(to("a"))))
-    place.expect("a")
-    wait_for_the_next_second(place)
-    place.apply(route("b", rule(to("b"))), route("a", rule(to("c"))))
+
+    def of_the_right_ages() -> bool:
+        """Ages are whole seconds: `b` and `a` are to be of one, and later than `z`."""
+        place.kubectl("delete", "httproute", "a", "b", "--ignore-not-found")
+        place.apply(route("b", rule(to("b"))), route("a", rule(to("c"))))
+        born = [place.get("httproute", name)["metadata"]["creationTimestamp"] for name in "zba"]
+        return born[0] < born[1] == born[2]
+
+    eventually(of_the_right_ages, True)
     place.expect("a")
     place.delete("httproute", "z")
     place.expect("c")
     place.delete("httproute", "a")
     place.expect("b")
-
-
-def wait_for_the_next_second(place: Place) -> None:
-    """Creation times are whole seconds: objects of different ages need different ones."""
-    born = place.get("httproute", "z")["metadata"]["creationTimestamp"]
-
-    def later() -> bool:
-        probe = route("probe", rule(to("a")), gateway="nowhere")
-        place.apply(probe)
-        age = place.get("httproute", "probe")["metadata"]["creationTimestamp"]
-        place.delete("httproute", "probe")
-        return age > born
-
-    eventually(later, True)
 
 
 def test_exact_paths_beat_prefixes_and_longer_prefixes_shorter_ones(place: Place):
@@ -341,7 +333,7 @@ def test_only_hosts_that_listener_and_route_both_have_are_served(place: Place):
     for path, names in refused.items():
         match(place, *((404, ask(path, host=name)) for name in names))
     eventually(
-        lambda: place.at_parent("httproute", "none")["Accepted"],
+        lambda: place.accepted("none"),
         "False NoMatchingListenerHostname",
     )
     eventually(place.attached, {"listener-1": 2, "listener-2": 1, "listener-3": 1})
@@ -394,7 +386,7 @@ def test_a_parents_port_and_section_choose_the_listeners(place: Place):
     place.expect("b", port=place.second_port)
     for name in ("section", "port", "both"):
         eventually(
-            lambda name=name: place.at_parent("httproute", name)["Accepted"],
+            lambda name=name: place.accepted(name),
             "False NoMatchingParent",
         )
     eventually(place.attached, {"one": 1, "two": 1})
@@ -405,9 +397,7 @@ def test_routes_of_another_namespace_attach_only_where_it_is_allowed(place: Plac
     home = place.elsewhere("home", *place.pool("a", "a"))
     parents = [{"name": "gw", "namespace": place.namespace}]
     home.apply(route("route", rule(to("a")), parentRefs=parents))
-    eventually(
-        lambda: home.at_parent("httproute", "route")["Accepted"], "False NotAllowedByListeners"
-    )
+    eventually(lambda: home.accepted("route"), "False NotAllowedByListeners")
     place.expect(404)
     place.apply(place.gateway("gw", listener(place.port, allowedRoutes=allowed("All"))))
     place.expect("a")
