@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
+from tidegate.controllers.jobs import Jobs
 from tidegate.controllers.trail import Trail
 from tidegate.judge.block import scope_of
 from tidegate.rollout.events import Event
@@ -18,7 +19,7 @@ from tidegate.rollout.state import State
 
 ADOPT_S: Final = 1.0
 """After a weight was seen in the API, all workers have it by then."""
-REFRESH_S: Final = 1.0
+REFRESH_S: Final = 2.0
 """Numbers that nothing hangs on are written that often."""
 
 
@@ -34,6 +35,7 @@ class Case:
     """The status as it was last written, as plain data."""
     written_at: float = 0.0
     trail: Trail | None = None
+    jobs: Jobs | None = None
     inbox: list[Event] = field(default_factory=list)
     """What jobs brought since the last look."""
     epoch: int = -1

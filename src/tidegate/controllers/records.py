@@ -15,11 +15,16 @@ import structlog
 from tidegate.controllers.loop import pause
 from tidegate.controllers.shelf import Frame, Shelf
 from tidegate.controllers.trail import Trail
+from tidegate.rollout.facts import TrafficFacts
+from tidegate.routing.session import Feature
 from tidegate.telemetry.ask import ask
 from tidegate.telemetry.shipment import Shipment, decode
 
 PERIOD_S: Final = 0.5
 TIMEOUT_S: Final = 2.0
+LATELY_S: Final = 3600.0
+"""What requests asked for in the last hour, others will ask for."""
+_FEATURES: Final = {int(each): each.name.lower() for each in Feature if each.name}
 STALE_S: Final = 3.0
 """What a worker said of its running requests is believed for so long."""
 
@@ -85,6 +90,23 @@ class Records:
             for shipment in self._last.values()
             for each in shipment.running
             if each.pool == pool and (models is None or each.model in models)
+        )
+
+    def traffic(self, scope: str) -> TrafficFacts:
+        """Return what requests of a rule have asked for lately."""
+        edge = self._now() - LATELY_S
+        demands = [
+            demand
+            for shipment in self._last.values()
+            for demand in shipment.demands
+            if demand.scope == scope
+        ]
+        models = {name for each in demands for name, at in each.models.items() if at > edge}
+        bits = {bit for each in demands for bit, at in each.features.items() if at > edge}
+        return TrafficFacts(
+            models=frozenset(models) or None,
+            longest=max((each.longest for each in demands), default=0) or None,
+            features=frozenset(_FEATURES[bit] for bit in bits if bit in _FEATURES),
         )
 
     async def run(self) -> None:

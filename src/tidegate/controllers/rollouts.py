@@ -8,32 +8,39 @@ an event of a later look. So an abort is never behind anything slow: it is two w
 
 import asyncio
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import msgspec
 import structlog
+from msgspec.structs import replace
 
 from tidegate.api.errors import NotFoundError
 from tidegate.api.meta import Key, Resource
-from tidegate.api.rollout import InferenceRollout
+from tidegate.api.rollout import FindingStatus, InferenceRollout
 from tidegate.controllers import sight
 from tidegate.controllers.apply import Writer
 from tidegate.controllers.cache import Cache
+from tidegate.controllers.calls import Calls
 from tidegate.controllers.case import Case, trail_of
 from tidegate.controllers.conditions import with_times
+from tidegate.controllers.gauges import Gauges
+from tidegate.controllers.jobs import Jobs
 from tidegate.controllers.loop import Loop, Retry
 from tidegate.controllers.newest import Newest
+from tidegate.controllers.probes import Probes
 from tidegate.controllers.records import Records
+from tidegate.controllers.senses import Senses
 from tidegate.controllers.shelf import Shelf
-from tidegate.controllers.sight import FINALIZER, MANAGER
+from tidegate.controllers.sight import MANAGER
 from tidegate.controllers.statuses import stored_status
 from tidegate.rollout.claims import Claim, owners
-from tidegate.rollout.commands import Announce, AskGate, Command, LoadAdapter, UnloadAdapter
+from tidegate.rollout.commands import Announce, AskGate, LoadAdapter, UnloadAdapter
 from tidegate.rollout.decider import decide
 from tidegate.rollout.due import due
 from tidegate.rollout.events import Announced, Checked, Event, Judged, SpecSeen, WorldSeen
-from tidegate.rollout.observed import Observed, Share
+from tidegate.rollout.observed import Observed
 from tidegate.rollout.plan import plan_of
 from tidegate.rollout.state import BEFORE, MOVING, OVER, State
 from tidegate.rollout.status import render, restore
@@ -45,6 +52,10 @@ LOOK_S: Final = 0.5
 WAIT_S: Final = 2.0
 """Between two looks at one that waits."""
 RECENT_S: Final = 60.0
+GATE_AGAIN_S: Final = 10.0
+"""A closed gate is asked again after this."""
+ADAPTER_AGAIN_S: Final = 3.0
+"""A server that has (un)loaded an adapter may take so long to list it so."""
 
 log = structlog.get_logger()
 
@@ -77,6 +88,10 @@ class Rollouts:
         self._newest = Newest(cache)
         self._cases: dict[Key, Case] = {}
         self.records = Records(run, shelf, now, self._heard)
+        self._probes = Probes(now, self._look_at_all)
+        self._gauges = Gauges(now)
+        self._calls = Calls()
+        self._senses = Senses(cache, self._newest, self.records, self._probes, self._gauges)
         self.loop: Loop[Key] = Loop("rollouts", self.reconcile)
 
     async def run(self) -> None:
@@ -85,9 +100,15 @@ class Rollouts:
         for rollout in self._cache.all(InferenceRollout).values():
             self._follow(self._case(rollout), rollout)
             self.loop.add(rollout.key)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self.records.run())
-            group.create_task(self.loop.run())
+        try:
+            async with asyncio.TaskGroup() as group:
+                for work in (self.records.run(), self._gauges.run(), self.loop.run()):
+                    group.create_task(work)
+        finally:
+            for key in list(self._cases):
+                self._forget(key)
+            await self._probes.close()
+            await self._calls.close()
 
     def changed(self, kind: type[Resource], key: Key) -> None:
         """Say that an object of `sight.KINDS` changed."""
@@ -102,6 +123,10 @@ class Rollouts:
         for key, case in self._cases.items():
             if case.uid == uid:
                 self.loop.add(key)
+
+    def _look_at_all(self) -> None:
+        for key in self._cases:
+            self.loop.add(key)
 
     async def reconcile(self, key: Key) -> Retry | None:
         """Look at one rollout and do what is due."""
@@ -122,19 +147,28 @@ class Rollouts:
     # what is remembered
 
     def _case(self, rollout: InferenceRollout) -> Case:
-        case = self._cases.get(rollout.key)
+        key = rollout.key
+        case = self._cases.get(key)
         if case is None or case.uid != rollout.metadata.uid:
-            self._forget(rollout.key)
+            self._forget(key)
             state = _restored(rollout)
-            status = stored_status(rollout)
-            case = Case(rollout.metadata.uid, state, state, status)
-            self._cases[rollout.key] = case
+            case = Case(rollout.metadata.uid, state, state, stored_status(rollout))
+            case.jobs = Jobs(str(key), partial(self._came, key, case))
+            self._cases[key] = case
         return case
+
+    def _came(self, key: Key, case: Case, event: Event | None) -> None:
+        """Take what came of a job."""
+        if event is not None:
+            case.inbox.append(event)
+        self.loop.add(key)
 
     def _forget(self, key: Key) -> None:
         case = self._cases.pop(key, None)
         if case is not None:
             self.records.leave(case.uid)
+            if case.jobs is not None:
+                case.jobs.cancel()
 
     def _follow(self, case: Case, rollout: InferenceRollout) -> None:
         """Have counted what this rollout is judged by."""
@@ -152,46 +186,21 @@ class Rollouts:
         self._follow(case, rollout)
         while case.inbox:
             case.state = step(case.state, case.inbox.pop(0), now)
-        for event in self._judged(case, now):
+        for event in self._judged(case, rollout, now):
             case.state = step(case.state, event, now)
         case.note(before, now)
 
     def _observed(self, case: Case, rollout: InferenceRollout) -> Observed:
-        plan, namespace = case.state.plan, rollout.metadata.namespace
-        there = sight.target(plan, namespace, self._newest)
-        stable, canary = (
-            sight.pool_seen(
-                name, namespace, self._cache, in_flight=self._in_flight(case, side, name, namespace)
-            )
-            for side in (plan.stable, plan.canary)
-            for name in (sight.pool_of(plan, side, namespace, self._newest),)
-        )
-        return Observed(
-            target=there,
-            owner=self._owner(case, rollout, there.name),
-            stable=stable,
-            canary=canary,
-            finalizer=FINALIZER in rollout.metadata.finalizers,
-            share=self._share(case),
-            bindings=sight.bound(plan, namespace, self._cache),
-        )
+        return self._senses.observed(case, rollout, owner=self._owner(case, rollout))
 
-    def _in_flight(self, case: Case, side: str, pool: str, namespace: str) -> int | None:
-        models = frozenset({side}) if case.state.plan.type == "Adapter" else None
-        return self.records.running(f"{namespace}/{pool}", models)
-
-    def _share(self, case: Case) -> Share | None:
-        if case.trail is None or case.epoch != case.state.epoch:
-            return None
-        canary, total = case.trail.share(case.epoch_since)
-        return Share(case.epoch, canary, total)
-
-    def _owner(self, case: Case, rollout: InferenceRollout, target: str) -> str:
+    def _owner(self, case: Case, rollout: InferenceRollout) -> str:
         """Return the other rollout that has our target, if there is one."""
+        namespace = rollout.metadata.namespace
+        target = sight.target(case.state.plan, namespace, self._newest).name
         claims = [
             _claim(each, self._known_state(each), target if each is rollout else "")
             for each in self._cache.all(InferenceRollout).values()
-            if each.metadata.namespace == rollout.metadata.namespace
+            if each.metadata.namespace == namespace
         ]
         return owners(claims).get(rollout.metadata.name, "")
 
@@ -200,14 +209,15 @@ class Rollouts:
         known = case is not None and case.uid == rollout.metadata.uid
         return case.state if known and case is not None else _restored(rollout)
 
-    def _judged(self, case: Case, now: float) -> Iterator[Event]:
+    def _judged(self, case: Case, rollout: InferenceRollout, now: float) -> Iterator[Event]:
+        findings = self._senses.findings(case, rollout.metadata.namespace)
+        if findings is not None:
+            yield Checked(_explained(case, findings))
         state, trail = case.state, case.trail
-        if state.stage in BEFORE:
-            yield Checked(())
-        if state.stage not in MOVING or trail is None:
-            return
-        recent = trail.tally(max(now - RECENT_S, case.forgiven, state.run_since))
-        yield Judged(decide(state, recent=recent, epoch=trail.tally(case.epoch_since), now=now))
+        if state.stage in MOVING and trail is not None:
+            recent = trail.tally(max(now - RECENT_S, case.forgiven, state.run_since))
+            epoch = trail.tally(case.epoch_since)
+            yield Judged(decide(state, recent=recent, epoch=epoch, now=now))
 
     # what is kept and done
 
@@ -224,27 +234,78 @@ class Rollouts:
         """Do what is due; return whether that may have changed the world."""
         writer = Writer(self._store, self._cache, self._newest, rollout, case.state.plan)
         acted = False
+        news: list[Announce] = []
         for command in due(case.state, self._observed(case, rollout)):
-            if isinstance(command, (AskGate, Announce, LoadAdapter, UnloadAdapter)):
-                self._start(case, rollout, command)
-                acted = bool(case.inbox) or acted
-            else:
-                await writer.do(command)
-                acted = True
+            match command:
+                case Announce():
+                    news.append(command)
+                case AskGate() | LoadAdapter() | UnloadAdapter():
+                    self._start(case, rollout, command)
+                case _:
+                    await writer.do(command)
+                    acted = True
+        if news and case.jobs is not None:
+            case.jobs.start("news", partial(self._tell, rollout, news))
         return acted
 
-    def _start(self, case: Case, rollout: InferenceRollout, command: Command) -> None:
-        if isinstance(command, Announce):
-            log.info("rollout", name=str(rollout.key), what=command.entry.message)
-            case.inbox.append(Announced(command.entry.number))
+    def _start(
+        self, case: Case, rollout: InferenceRollout, command: AskGate | LoadAdapter | UnloadAdapter
+    ) -> None:
+        """Begin what takes time; it is due again if it fails."""
+        if case.jobs is None:
+            return
+        match command:
+            case AskGate(gate):
+                ask = partial(self._calls.gate, gate, rollout)
+                case.jobs.start(command, ask, rest_s=GATE_AGAIN_S)
+            case LoadAdapter():
+                case.jobs.start(command, partial(self._load, command), rest_s=ADAPTER_AGAIN_S)
+            case UnloadAdapter():
+                case.jobs.start(command, partial(self._unload, command), rest_s=ADAPTER_AGAIN_S)
+
+    async def _load(self, command: LoadAdapter) -> None:
+        await self._calls.load(command.endpoint, command.adapter, command.path)
+        self._probes.stale(command.endpoint)
+
+    async def _unload(self, command: UnloadAdapter) -> None:
+        await self._calls.unload(command.endpoint, command.adapter)
+        self._probes.stale(command.endpoint)
+
+    async def _tell(self, rollout: InferenceRollout, news: list[Announce]) -> Event:
+        for each in news:
+            log.info(
+                "rollout", name=str(rollout.key), phase=each.entry.phase, what=each.entry.message
+            )
+            await self._calls.tell(each.entry, each.name, rollout)
+        return Announced(news[-1].entry.number)
 
     def _again(self, case: Case) -> Retry | None:
         state = case.state
         if case.inbox or case.state != case.persisted:
             return Retry(LOOK_S)
         if state.stage in OVER:
-            return None if state.cleaned else Retry(WAIT_S)
+            return None if state.cleaned else Retry(LOOK_S)
         return Retry(LOOK_S if state.stage not in BEFORE and not state.held else WAIT_S)
+
+
+LIVE: Final = frozenset(("ModelsServed", "AdaptersServed"))
+"""Checks that go on while it moves; the others say what is only true before the start."""
+
+
+def _explained(case: Case, findings: tuple[FindingStatus, ...]) -> tuple[FindingStatus, ...]:
+    """Return the findings that count at this stage, with what the servers said to us."""
+    state = case.state
+    if state.stage in MOVING:
+        kept = [each for each in state.findings if each.name not in LIVE]
+        return (*kept, *(each for each in findings if each.name in LIVE))
+    return tuple(_with_problem(case, each) for each in findings)
+
+
+def _with_problem(case: Case, finding: FindingStatus) -> FindingStatus:
+    if finding.name != "AdaptersServed" or case.jobs is None:
+        return finding
+    problem = case.jobs.last_problem(LoadAdapter)
+    return replace(finding, message=f"{finding.message} {problem}.") if problem else finding
 
 
 def _spec_seen(rollout: InferenceRollout) -> SpecSeen:

@@ -124,6 +124,8 @@ class Exchange:
             self._hints = parse_hints(request.body)
             record.model = self._hints.model or ""
             record.asked_stream = self._hints.stream
+            record.features = self._hints.features
+            record.max_tokens = self._hints.max_tokens
         found = match(live.table, request.port, self._asked())
         if found is None:
             self._refuse(404, "RouteNotFound", "no HTTPRoute matches this host, path and method")

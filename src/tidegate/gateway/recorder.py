@@ -11,12 +11,17 @@ from collections.abc import Callable, Mapping
 from typing import Final
 from urllib.parse import parse_qs
 
-from tidegate.judge.block import Folder
+from msgspec.structs import replace
+
+from tidegate.judge.block import Folder, scope_of
 from tidegate.judge.record import Record
-from tidegate.telemetry.shipment import Parcel, Running, Shipment, encode
+from tidegate.telemetry.shipment import Demand, Parcel, Running, Shipment, encode
 
 SPAN_S: Final = 1.0
 """Of a block: the shortest step of a rollout must have several."""
+MOST_RULES: Final = 1000
+MOST_MODELS: Final = 200
+"""Of one rule; clients may ask for whatever comes to their minds."""
 MOST_PARCELS: Final = 120
 """Parcels that wait for the controller to say that it has them; older ones are lost."""
 
@@ -41,10 +46,13 @@ class Recorder:
         self._folder = Folder(span_s=SPAN_S)
         self._parcels: deque[Parcel] = deque(maxlen=MOST_PARCELS)
         self._number = 0
+        self._demands: dict[tuple[str, str], Demand] = {}
 
     def fold(self, record: Record) -> None:
         """Count a request that ended."""
         self._folder.fold(record)
+        if record.arm:
+            self._note(record)
 
     def answer(self, query: str) -> bytes:
         """Return what the controller doesn't have yet, as msgpack."""
@@ -57,7 +65,27 @@ class Recorder:
         if blocks := self._folder.take():
             self._number += 1
             self._parcels.append(Parcel(self._number, blocks))
-        return encode(Shipment(self._boot, now, list(self._parcels), self._count()))
+        demands = list(self._demands.values())
+        return encode(Shipment(self._boot, now, list(self._parcels), self._count(), demands))
+
+    def _note(self, record: Record) -> None:
+        """Remember what was asked for."""
+        key = record.route, record.rule
+        demand = self._demands.get(key)
+        if demand is None:
+            if len(self._demands) >= MOST_RULES:
+                return
+            demand = self._demands[key] = Demand(scope_of(*key), {}, {}, 0)
+        if record.model and (len(demand.models) < MOST_MODELS or record.model in demand.models):
+            demand.models[record.model] = record.started_at
+        rest = record.features
+        while rest:
+            bit = rest & -rest
+            demand.features[bit] = record.started_at
+            rest ^= bit
+        needed = record.prompt_tokens + record.max_tokens if record.prompt_tokens else 0
+        if needed > demand.longest:
+            self._demands[key] = replace(demand, longest=needed)
 
     def _forget(self, number: int) -> None:
         while self._parcels and self._parcels[0].number <= number:

@@ -36,6 +36,10 @@ class Record:
     """What the client got; 499 when it left before the answer's head."""
     reason: str = ""
     """CamelCase cause of an error of ours; '' for answers of the endpoint."""
+    features: int = 0
+    """What it asked for beside text, as bits; see `routing.session.Feature`."""
+    max_tokens: int = 0
+    """The longest answer that it asked for; 0 where it didn't say."""
     asked_stream: bool = False
     """The client asked for a stream."""
     streamed: bool = False

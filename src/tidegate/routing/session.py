@@ -9,6 +9,7 @@ everybody to one arm. Bodies are never kept: of a conversation only a hash leave
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import IntFlag
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -23,6 +24,17 @@ SESSION_HEADER: Final = b"x-session-id"
 EDGE: Final = 8192
 """Bytes hashed at each end of a long text: a bounded cost for unbounded documents."""
 
+
+class Feature(IntFlag):
+    """What a request asks of a model server beside text; not all serve it alike."""
+
+    TOOLS = 1
+    JSON_SCHEMA = 2
+    LOGPROBS = 4
+    N = 8
+    SEED = 16
+
+
 _INSTRUCTIONS: Final = frozenset({b'"system"', b'"developer"'})
 
 
@@ -36,11 +48,18 @@ class BodyHints:
     user: str | None = None
     opening: bytes | None = None
     """A hash of the conversation's beginning."""
+    features: int = 0
+    """`Feature` bits."""
+    max_tokens: int = 0
+    """The longest answer that is asked for; 0 where none is said."""
     malformed: bool = False
     """The body begins like a JSON object and is none."""
 
 
 NO_HINTS: Final = BodyHints()
+
+
+_ABSENT: Final = Raw(b"")
 
 
 class _Message(Struct):
@@ -62,6 +81,13 @@ class _Body(Struct):
     prompt: Raw = Raw(b"")
     instructions: Raw = Raw(b"")
     input: Raw = Raw(b"")
+    tools: Raw = _ABSENT
+    response_format: Raw = _ABSENT
+    logprobs: Raw = _ABSENT
+    n: Raw = _ABSENT
+    seed: Raw = _ABSENT
+    max_tokens: Raw = _ABSENT
+    max_completion_tokens: Raw = _ABSENT
 
 
 class _LooseBody(Struct):
@@ -76,6 +102,13 @@ class _LooseBody(Struct):
     prompt: Raw = Raw(b"")
     instructions: Raw = Raw(b"")
     input: Raw = Raw(b"")
+    tools: Raw = _ABSENT
+    response_format: Raw = _ABSENT
+    logprobs: Raw = _ABSENT
+    n: Raw = _ABSENT
+    seed: Raw = _ABSENT
+    max_tokens: Raw = _ABSENT
+    max_completion_tokens: Raw = _ABSENT
 
 
 _BODY: Final = msgspec.json.Decoder(_Body)
@@ -117,8 +150,47 @@ def parse_hints(body: bytes) -> BodyHints:
 
 def _hints(body: _Body) -> BodyHints:
     return BodyHints(
-        body.model, body.stream is True, body.prompt_cache_key, body.user, _opening(body)
+        body.model,
+        body.stream is True,
+        body.prompt_cache_key,
+        body.user,
+        _opening(body),
+        _features(body),
+        _number(body.max_completion_tokens) or _number(body.max_tokens),
     )
+
+
+_UNASKED: Final = frozenset((b"null", b"false", b"[]", b"0"))
+"""How a parameter looks that is there and asks for nothing."""
+_SHORT: Final = 20
+"""Bytes; a longer value asks for something."""
+_TOOLS, _JSON_SCHEMA, _LOGPROBS, _N, _SEED = (int(feature) for feature in Feature)
+
+
+def _features(body: _Body) -> int:
+    features = 0
+    if body.tools is not _ABSENT and _asks(body.tools):
+        features |= _TOOLS
+    if body.response_format is not _ABSENT and b"json_schema" in bytes(body.response_format):
+        features |= _JSON_SCHEMA
+    if body.logprobs is not _ABSENT and _asks(body.logprobs):
+        features |= _LOGPROBS
+    if body.n is not _ABSENT and _number(body.n) > 1:
+        features |= _N
+    if body.seed is not _ABSENT and bytes(body.seed) != b"null":
+        features |= _SEED
+    return features
+
+
+def _asks(raw: Raw) -> bool:
+    return len(memoryview(raw)) > _SHORT or bytes(raw) not in _UNASKED
+
+
+def _number(raw: Raw) -> int:
+    if raw is _ABSENT or len(memoryview(raw)) > _SHORT:
+        return 0
+    text = bytes(raw)
+    return int(text) if text.isdigit() else 0
 
 
 def _loose_hints(body: bytes) -> BodyHints:
@@ -138,6 +210,13 @@ def _loose_hints(body: bytes) -> BodyHints:
             loose.prompt,
             loose.instructions,
             loose.input,
+            loose.tools,
+            loose.response_format,
+            loose.logprobs,
+            loose.n,
+            loose.seed,
+            loose.max_tokens,
+            loose.max_completion_tokens,
         )
     )
 

@@ -26,6 +26,12 @@ class Engine:
     running: tuple[bytes, ...]
     kv_usage: tuple[bytes, ...]
     adapters: bytes | None = None
+    tokens: tuple[bytes, ...] = ()
+    """Counters of prompt and of generated tokens: all of them are added."""
+    looked_up: tuple[bytes, ...] = ()
+    """Counters of prompt tokens that were looked up in the prefix cache."""
+    found: tuple[bytes, ...] = ()
+    """Counters of those that were there."""
     path: str = "/metrics"
 
 
@@ -35,11 +41,17 @@ ENGINES: Final[Mapping[str, Engine]] = {
         running=(b"vllm:num_requests_running",),
         kv_usage=(b"vllm:kv_cache_usage_perc", b"vllm:gpu_cache_usage_perc"),
         adapters=b"vllm:lora_requests_info",
+        tokens=(b"vllm:prompt_tokens_total", b"vllm:generation_tokens_total"),
+        looked_up=(b"vllm:prefix_cache_queries_total", b"vllm:gpu_prefix_cache_queries_total"),
+        found=(b"vllm:prefix_cache_hits_total", b"vllm:gpu_prefix_cache_hits_total"),
     ),
     "sglang": Engine(
         waiting=(b"sglang:num_queue_reqs",),
         running=(b"sglang:num_running_reqs",),
         kv_usage=(b"sglang:token_usage",),
+        tokens=(b"sglang:prompt_tokens_total", b"sglang:generation_tokens_total"),
+        looked_up=(b"sglang:prompt_tokens_total",),
+        found=(b"sglang:cached_tokens_total",),
     ),
     "trtllm": Engine(
         waiting=(b"trtllm_num_requests_waiting",),
@@ -76,6 +88,27 @@ def read_sample(text: bytes, engine: Engine) -> Sample | None:
         running=_count(running),
         kv_usage=min(1.0, max(kv_usage, default=0.0)),
         adapters=_adapters(text, engine.adapters) if engine.adapters else None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What a server has done since it started; None where it doesn't say."""
+
+    tokens: float | None
+    """Prompt and generated tokens."""
+    looked_up: float | None
+    found: float | None
+
+
+def read_totals(text: bytes, engine: Engine) -> Totals:
+    """Return what an exposition says of the work done so far."""
+    counted = [sum(values) for name in engine.tokens if (values := _values(text, (name,)))]
+    looked_up, found = _values(text, engine.looked_up), _values(text, engine.found)
+    return Totals(
+        tokens=sum(counted) if counted else None,
+        looked_up=sum(looked_up) if looked_up else None,
+        found=sum(found) if found else None,
     )
 
 

@@ -27,6 +27,19 @@ class Running(msgspec.Struct, array_like=True, frozen=True):
     count: int
 
 
+class Demand(msgspec.Struct, array_like=True, frozen=True):
+    """What requests of one rule have asked for since the worker started."""
+
+    scope: str
+    """As in blocks."""
+    models: dict[str, float]
+    """When each model was last asked for, in seconds since the epoch."""
+    features: dict[int, float]
+    """The same by `routing.session.Feature`."""
+    longest: int
+    """The most tokens that a request needed, as far as answers told."""
+
+
 class Shipment(msgspec.Struct, frozen=True):
     """One worker's answer."""
 
@@ -36,6 +49,7 @@ class Shipment(msgspec.Struct, frozen=True):
     """Seconds since the epoch when it was made."""
     parcels: list[Parcel] = []
     running: list[Running] = []
+    demands: list[Demand] = []
 
 
 _DECODER = msgspec.msgpack.Decoder(Shipment)

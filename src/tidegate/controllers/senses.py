@@ -1,0 +1,134 @@
+"""All that the controller learns of one rollout's world, put together for a look.
+
+Objects come from the cache, counts from the workers, loads from the servers' metrics, models
+and adapters from probes. Whatever isn't known yet is left out, and asked for beside the look.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from tidegate.api.meta import Key
+from tidegate.api.rollout import FindingStatus, InferenceRollout
+from tidegate.controllers import sight
+from tidegate.controllers.cache import Cache
+from tidegate.controllers.case import Case
+from tidegate.controllers.facts import facts
+from tidegate.controllers.gauges import Gauges
+from tidegate.controllers.newest import Newest
+from tidegate.controllers.probes import Probes
+from tidegate.controllers.records import Records
+from tidegate.controllers.sight import FINALIZER
+from tidegate.rollout.capacity import Headroom, headroom
+from tidegate.rollout.observed import Observed, PoolSeen, Share, Warmth
+from tidegate.rollout.preflight import preflight
+from tidegate.rollout.state import BACKWARD, BEFORE, MOVING, State
+
+BEFORE_S: Final = 2.0
+"""How old models' lists may be before the start."""
+MOVING_S: Final = 10.0
+"""And while it moves."""
+ADAPTERS_S: Final = 1.0
+"""And where adapters come and go."""
+
+
+class Senses:
+    """Looks at the world."""
+
+    def __init__(
+        self, cache: Cache, newest: Newest, records: Records, probes: Probes, gauges: Gauges
+    ) -> None:
+        self._cache = cache
+        self._newest = newest
+        self._records = records
+        self._probes = probes
+        self._gauges = gauges
+
+    def observed(self, case: Case, rollout: InferenceRollout, *, owner: str) -> Observed:
+        """Return the world as it is now."""
+        state, namespace = case.state, rollout.metadata.namespace
+        plan = state.plan
+        room = self._room(state, namespace)
+        return Observed(
+            target=sight.target(plan, namespace, self._newest),
+            owner=owner,
+            stable=self._pool(state, plan.stable, namespace),
+            canary=self._pool(state, plan.canary, namespace),
+            finalizer=FINALIZER in rollout.metadata.finalizers,
+            cap=room.cap,
+            cap_message=room.message,
+            share=_share(case),
+            warmth=self._warmth(state, namespace),
+            adapters=self._adapters(state, namespace),
+            bindings=sight.bound(plan, namespace, self._cache),
+        )
+
+    def findings(self, case: Case, namespace: str) -> tuple[FindingStatus, ...] | None:
+        """Return what preflight finds; None while it can't be told."""
+        state = case.state
+        if state.stage == "Pending" or state.stage not in BEFORE | MOVING:
+            return None
+        known = facts(
+            state,
+            namespace,
+            self._cache,
+            self._newest,
+            self._probes,
+            traffic=self._records.traffic(case.trail.scope if case.trail else ""),
+            age_s=BEFORE_S if state.stage in BEFORE else self._age(state),
+        )
+        return None if known is None else preflight(known)
+
+    @staticmethod
+    def _age(state: State) -> float:
+        return ADAPTERS_S if state.plan.type == "Adapter" else MOVING_S
+
+    def _pool(self, state: State, side: str, namespace: str) -> PoolSeen:
+        name = sight.pool_of(state.plan, side, namespace, self._newest)
+        models = frozenset({side}) if state.plan.type == "Adapter" else None
+        in_flight = self._records.running(str(Key(namespace, name)), models)
+        return sight.pool_seen(name, namespace, self._cache, in_flight=in_flight)
+
+    def _engines(self, side: str, namespace: str) -> Mapping[str, str]:
+        return sight.endpoints(side, namespace, self._cache).engines
+
+    def _room(self, state: State, namespace: str) -> Headroom:
+        plan = state.plan
+        if plan.type == "Adapter" or state.stage not in BEFORE | MOVING:
+            return Headroom(None)
+        canary = self._gauges.load(self._engines(plan.canary, namespace))
+        stable = self._gauges.load(self._engines(plan.stable, namespace))
+        return Headroom(None) if canary is None or stable is None else headroom(canary, stable)
+
+    def _warmth(self, state: State, namespace: str) -> Warmth | None:
+        plan = state.plan
+        if state.stage != "Warming" or plan.type == "Adapter":
+            return None
+        canary = self._gauges.hit_rate(self._engines(plan.canary, namespace))
+        stable = self._gauges.hit_rate(self._engines(plan.stable, namespace))
+        return None if canary is None or stable is None else Warmth(canary, stable)
+
+    def _adapters(self, state: State, namespace: str) -> Mapping[str, frozenset[str]]:
+        if state.plan.type != "Adapter" or (state.over and state.cleaned):
+            return {}
+        pool = sight.pool_of(state.plan, state.plan.canary, namespace, self._newest)
+        busy = state.stage in MOVING | BACKWARD or state.over
+        known = {
+            each.address: self._probes.facts(
+                each.address,
+                (each.pid, each.restarts),
+                age_s=ADAPTERS_S if busy else BEFORE_S,
+                deep=False,
+            )
+            for each in sight.endpoints(pool, namespace, self._cache).ready
+        }
+        return {
+            address: found.adapters
+            for address, found in known.items()
+            if found is not None and found.models is not None
+        }
+
+
+def _share(case: Case) -> Share | None:
+    if case.trail is None or case.epoch != case.state.epoch:
+        return None
+    return Share(case.epoch, *case.trail.share(case.epoch_since))
