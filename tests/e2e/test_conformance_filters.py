@@ -231,6 +231,33 @@ def test_redirects_change_host_port_path_scheme_and_status(place: Place):
     eventually(lambda: place.at_parent("httproute", "route"), ACCEPTED)
 
 
+def test_filters_of_a_backend_rewrite_and_redirect(place: Place):
+    """HTTPRouteBackendURLRewrite, HTTPRouteBackendRequestRedirect."""
+    full = {"type": "ReplaceFullPath", "replaceFullPath": "/full"}
+    cut = {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/cut"}
+    steps = {
+        "/rewrite-full": step("URLRewrite", path=full),
+        "/rewrite-cut": step("URLRewrite", path=cut),
+        "/redirect-full": step("RequestRedirect", path=full),
+        "/redirect-cut": step("RequestRedirect", path=cut, statusCode=308),
+    }
+    rules = [rule(to("a", filters=[one]), matches=[prefix(path)]) for path, one in steps.items()]
+    place.apply(route("route", *rules))
+    place.expect("a", "/rewrite-full/x")
+    assert place.ask("/rewrite-full/x").seen["target"] == "/full"
+    place.expect("a", "/rewrite-cut/x")
+    assert place.ask("/rewrite-cut/x").seen["target"] == "/cut/x"
+    here = f"http://example.com:{place.port}"
+    redirects(
+        place,
+        {
+            "/redirect-full/x": ({}, 302, f"{here}/full"),
+            "/redirect-cut/x": ({}, 308, f"{here}/cut/x"),
+        },
+    )
+    eventually(lambda: place.at_parent("httproute", "route"), ACCEPTED)
+
+
 # Mirrors.
 
 

@@ -63,7 +63,6 @@ def compile_filters(
     resolve: Resolve,
     *,
     by_prefix: bool,
-    of_backend: bool = False,
 ) -> Compiled:
     """Return a filter list of a rule or of a backend as data.
 
@@ -71,7 +70,6 @@ def compile_filters(
         filters: In the manifest's order.
         resolve: Finds the backends of mirrors.
         by_prefix: Whether all matches of the rule are path prefixes, so that one can be replaced.
-        of_backend: The list is that of a backendRef, where no redirect may stand.
 
     """
     done = Compiled()
@@ -87,7 +85,7 @@ def compile_filters(
         elif one.type == "URLRewrite" and one.url_rewrite is not None:
             path = _path_edit(one.url_rewrite.path, by_prefix, done)
             rewrite = Rewrite(one.url_rewrite.hostname, path)
-        elif one.type == "RequestRedirect" and one.request_redirect and not of_backend:
+        elif one.type == "RequestRedirect" and one.request_redirect is not None:
             redirect = _redirect(one.request_redirect, by_prefix, done)
         elif one.type == "RequestMirror" and one.request_mirror is not None:
             mirrors += _mirrors(one.request_mirror, resolve, done)

@@ -125,7 +125,7 @@ def _part(
     arms = []
     for j, ref in enumerate(rule.backend_refs):
         at = f"{where}.backendRefs[{j}]"
-        own = compile_filters(ref.filters, resolve, by_prefix=by_prefix, of_backend=True)
+        own = compile_filters(ref.filters, resolve, by_prefix=by_prefix)
         _note(own, at, problems)
         backend = resolve(ref)
         if isinstance(backend, Failure):
