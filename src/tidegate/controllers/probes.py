@@ -74,6 +74,9 @@ class _Known:
     facts: EndpointFacts | None = None
     """None until it was asked."""
     asked_at: float = -1e9
+    deep: bool = False
+    """Whether somebody wants tokens and features."""
+    deep_at: float = -1e9
     tokens: tuple[str | None, str | None] | None = None
     """Hashes of texts and of the conversation, once both were asked."""
     features: dict[str, bool] = field(default_factory=dict)
@@ -114,10 +117,11 @@ class Probes:
         if known is None or known.identity != identity:
             self._forget(address)
             known = self._known[address] = _Known(identity)
-        shallow = deep and known.tokens is None
-        limit = min(age_s, AGAIN_S) if shallow else age_s
-        if known.task is None and self._now() - known.asked_at > limit:
-            known.task = asyncio.ensure_future(self._ask(address, known, deep=deep))
+        known.deep = known.deep or deep
+        shallow, now = deep and known.tokens is None, self._now()
+        due = now - known.asked_at > age_s or (shallow and now - known.deep_at > AGAIN_S)
+        if known.task is None and due:
+            known.task = asyncio.ensure_future(self._ask(address, known))
         half = shallow and known.facts is not None and not known.facts.problem
         return None if half else known.facts
 
@@ -144,10 +148,12 @@ class Probes:
         if known is not None and known.task is not None:
             known.task.cancel()
 
-    async def _ask(self, address: str, known: _Known, *, deep: bool) -> None:
+    async def _ask(self, address: str, known: _Known) -> None:
+        if known.deep:
+            known.deep_at = self._now()
         try:
             facts = await self._models(address, known)
-            if deep and not facts.problem and known.tokens is None:
+            if known.deep and not facts.problem and known.tokens is None:
                 facts = await self._deep(address, known, facts)
             tokens = known.tokens or (None, None)
             known.facts = replace(

@@ -1,0 +1,68 @@
+"""Base-model and adapter rollouts run themselves, under live traffic."""
+
+import json
+from pathlib import Path
+from urllib.request import Request, urlopen
+
+from tidegate.testing.deployment import EXAMPLES, Deployment, deployed
+from tidegate.testing.moving import moves, start, until, weights
+from tidegate.testing.traffic import traffic
+
+
+def objectives(up: Deployment) -> dict[str, str]:
+    found = up.kubectl.json("inferenceobjective")["items"]
+    return {each["metadata"]["name"]: each["spec"]["poolRef"]["name"] for each in found}
+
+
+def adapters(up: Deployment) -> list[set[str]]:
+    """Return the adapters that each server lists."""
+    served = []
+    for server in up.kubectl.json("modelserver")["items"]:
+        for each in server["status"]["endpoints"]:
+            with urlopen(f"http://{each['address']}/v1/models", timeout=5) as answer:
+                listed = json.load(answer)["data"]
+            served.append({model["id"] for model in listed if model["parent"]})
+    return served
+
+
+def named(up: Deployment) -> str:
+    """Return the model that an answer names."""
+    body = json.dumps({"model": "food-review", "prompt": "x", "max_tokens": 1}).encode()
+    headers = {"content-type": "application/json"}
+    with urlopen(Request(f"{up.url}/v1/completions", body, headers), timeout=5) as answer:
+        return json.load(answer)["model"]
+
+
+def test_a_base_model_rollout_carries_priorities_over(tmp_path: Path):
+    with deployed(tmp_path, [EXAMPLES / "base-model"], "--workers", "2") as up:
+        before = objectives(up)
+        with traffic(up.url, 40, "chat") as load:
+            start(up, type="BaseModel", stable="llm-pool", canary="llm-pool-version-2")
+            until(up, "Progressing")
+            assert objectives(up) == before
+            until(up, "Completed")
+            late = load.more(50)
+        assert {each.pool for each in late} == {"llm-pool-version-2"}
+        assert load.failures == []
+        assert max(moves(load.results).values()) <= 1
+        assert weights(up) == (0, 100)
+        until(up, lambda _: set(objectives(up).values()) == {"llm-pool-version-2"})
+
+
+def test_an_adapter_rollout_loads_moves_and_unloads(tmp_path: Path):
+    files = {"canaryPath": "/adapters/v2", "stablePath": "/adapters/v1", "unload": True}
+    sides = {"stable": "food-review-v1", "canary": "food-review-v2"}
+    with deployed(tmp_path, [EXAMPLES / "adapter"], "--workers", "2") as up:
+        with traffic(up.url, 40, "food-review") as load:
+            start(up, type="Adapter", **sides, adapters=files)
+            until(up, "Progressing")
+            assert adapters(up) == [{"food-review-v1", "food-review-v2"}] * 2
+            until(up, "Completed")
+            until(up, lambda _: adapters(up) == [{"food-review-v2"}] * 2)
+            load.more(50)
+            assert named(up) == "food-review"
+        assert load.failures == []
+        rewrite = up.kubectl.json("inferencemodelrewrite", "food-review")
+        assert rewrite["spec"]["rules"][0]["targets"] == [
+            {"modelRewrite": "food-review-v2", "weight": 100}
+        ]
