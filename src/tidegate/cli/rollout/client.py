@@ -6,8 +6,8 @@ when another is written, and the fields that a manifest has stay the manifest's.
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -68,8 +68,8 @@ class Access:
             current = config["current-context"]
             contexts = {one["name"]: one["context"] for one in config["contexts"]}
             return str(contexts[current].get("namespace") or "default")
-        except (OSError, yaml.YAMLError, KeyError, TypeError):
-            return "default"  # that it is no kubeconfig is said where it is used
+        except (NoKubeconfigError, OSError, yaml.YAMLError, KeyError, TypeError):
+            return "default"  # what is wrong with the kubeconfig is said where it is needed
 
 
 class Client:
@@ -103,7 +103,7 @@ class Client:
 
     async def follow(
         self, name: str, on_silence: Callable[[str], None] = lambda _: None
-    ) -> AsyncIterator[InferenceRollout | None]:
+    ) -> AsyncGenerator[InferenceRollout | None, None]:
         """Yield a rollout as it is and after each change; None at the end, when it is deleted.
 
         Args:
@@ -119,28 +119,39 @@ class Client:
         while True:
             try:
                 found, version = await self.store.list(InferenceRollout, broken=lambda *_: None)
-                now = next((one for one in found if one.key == self.key(name)), None)
-                if now is None:
+                there = next((one for one in found if one.key == self.key(name)), None)
+                if there is None:
                     yield None
                     return
-                if now.metadata.resource_version != last.metadata.resource_version:
-                    yield now
-                async for change in self.store.watch(
-                    InferenceRollout, version, broken=lambda *_: None
-                ):
-                    if change.key != self.key(name) or change.type == "BOOKMARK":
-                        continue
-                    if change.type == "DELETED":
-                        yield None
-                        return
-                    if change.object is not None:
-                        last = change.object
+                if there.metadata.resource_version != last.metadata.resource_version:
+                    last = there
+                    yield last
+                async with aclosing(self._changes(name, version)) as changes:
+                    async for change in changes:
+                        if change is None:
+                            yield None
+                            return
+                        last = change
                         yield last
             except GoneError:
                 continue
             except UnavailableError as error:
                 on_silence(str(error))
                 await pause(RETRY_S)
+
+    async def _changes(
+        self, name: str, version: str
+    ) -> AsyncGenerator[InferenceRollout | None, None]:
+        """Yield a rollout after each change; None when it is deleted."""
+        watch = self.store.watch(InferenceRollout, version, broken=lambda *_: None)
+        async with aclosing(watch) as changes:
+            async for change in changes:
+                if change.key != self.key(name) or change.type == "BOOKMARK":
+                    continue
+                if change.type == "DELETED":
+                    yield None
+                elif change.object is not None:
+                    yield change.object
 
     async def intend(self, name: str, **fields: Any) -> InferenceRollout:
         """Set fields of the spec; None takes one out."""
@@ -168,16 +179,11 @@ class Client:
     async def delete(self, name: str) -> None:
         """Delete a rollout and wait until it is gone. Raises NotFoundError."""
         await self.store.delete(InferenceRollout, self.key(name))
-        async for one in self._until_gone(name):
-            if one is None:
-                return
-
-    async def _until_gone(self, name: str) -> AsyncIterator[InferenceRollout | None]:
-        try:
-            async for one in self.follow(name):
-                yield one
-        except NotFoundError:
-            yield None
+        with suppress(NotFoundError):
+            async with aclosing(self.follow(name)) as states:
+                async for one in states:
+                    if one is None:
+                        return
 
     async def list(self, kind: Any) -> Sequence[Any]:
         """Return all readable objects of a kind in the namespace; none where it isn't served."""

@@ -48,7 +48,7 @@ def _where(rollout: InferenceRollout, state: State, seen: Progress) -> Iterator[
     since = f" since {brief(round(seen.since_s))}" if seen.since_s and seen.since_s >= 1 else ""
     step = f", step {status.step}" if status.step and seen.phase not in ENDS else ""
     stage = f" (in {seen.stage})" if seen.phase != seen.stage else ""
-    yield f"It is {seen.phase}{stage}{step}{since}: {status.message}."
+    yield f"It is {seen.phase}{stage}{since}{step}: {status.message}."
     if rollout.metadata.generation > status.observed_generation:
         yield "The controller hasn't seen the last change of the spec yet."
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from tidegate.api.errors import TidegateError
 from tidegate.api.rollout import InferenceRollout
 from tidegate.api.scheme import by_model
@@ -76,10 +78,9 @@ def from_options(name: str, namespace: str, spec: Mapping[str, Any]) -> Given:
 
 def whole(rollout: InferenceRollout) -> dict[str, Any]:
     """Return a rollout as the API has it, defaults written out, without its field managers."""
-    import msgspec
-
     kind = by_model(InferenceRollout)
-    obj: dict[str, Any] = msgspec.to_builtins(rollout)
+    # By way of JSON, so that lists are lists.
+    obj: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(rollout))
     obj["metadata"].pop("managedFields", None)
     obj |= {"apiVersion": kind.api_version(), "kind": kind.kind}
     return admit(kind, kind.storage, obj, strict="Ignore").obj

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Set as AbstractSet
+from contextlib import aclosing
 from typing import Final
 
 from tidegate.api.errors import NotFoundError, TidegateError
@@ -48,8 +49,11 @@ async def until_over(
     """
     last: InferenceRollout | None = None
     try:
-        async with asyncio.timeout(timeout_s):
-            async for one in client.follow(name, screen.tell):
+        async with (
+            asyncio.timeout(timeout_s),
+            aclosing(client.follow(name, screen.tell)) as changes,
+        ):
+            async for one in changes:
                 if one is None:
                     raise NotFoundError(f"the rollout {name} was deleted")
                 last = one
