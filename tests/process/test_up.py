@@ -288,3 +288,15 @@ def test_a_signal_before_it_is_ready_leaves_nothing_behind(up: Up):
     up.signal(signal.SIGTERM)
     up.wait()
     assert up.children() == {}
+
+
+def test_a_port_that_another_gateway_shares_among_its_workers_is_taken(up: Up, tmp_path: Path):
+    port = up.start().settings.port
+    (tmp_path / "other").mkdir()
+    other = Up(tmp_path / "other")
+    try:
+        other.launch("--port", str(port))
+        assert other.wait() == 1
+        assert f"port {port}: address already in use" in other.errors
+    finally:
+        other.clear()

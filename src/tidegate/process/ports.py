@@ -15,8 +15,14 @@ from tidegate.process.settings import API_HOST, SettingsError
 class Ports:
     """Chooses the ports of one run."""
 
-    def __init__(self, name: str, host: str) -> None:
+    def __init__(self, name: str, host: str, *, ours: bool) -> None:
         """Choose for the data directory `name` and workers on `host`.
+
+        Args:
+            name: Two directories seldom look at the same free port first.
+            host: Where workers bind.
+            ours: Workers of an earlier run still listen. Only then may a port be in use: another
+                gateway's workers would share it as well, and take a part of the requests.
 
         Raises:
             SettingsError: Nobody can listen on `host`.
@@ -29,6 +35,7 @@ class Ports:
             )
         self._name = name
         self._host = host
+        self._ours = ours
         self._chosen: set[int] = set()
 
     def gateway(self, asked: int | None, last: int) -> int:
@@ -44,7 +51,7 @@ class Ports:
         return self._choose("--api-port", asked, last, self._alone)
 
     def _shared(self, port: int) -> str:
-        return bind_problem(self._host, port, shared=True)
+        return bind_problem(self._host, port, shared=self._ours)
 
     def _alone(self, port: int) -> str:
         return bind_problem(API_HOST, port, shared=False)

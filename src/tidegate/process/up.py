@@ -75,7 +75,8 @@ def up(options: Options, print_ready: Callable[[str], None]) -> None:
     with _locked(data):
         orphans = left_behind(data)
         _end_control(orphans)
-        settings = _settings(options, data.read() or Settings(), str(data.root))
+        ports = Ports(str(data.root), options.host, ours=bool(orphans))
+        settings = _settings(options, data.read() or Settings(), ports)
         data.write(settings)
         asyncio.run(_run(data, settings, documents, orphans, print_ready))
 
@@ -191,8 +192,7 @@ def _end_control(orphans: dict[str, Process]) -> None:
             raise SettingsError(f"an old control process (pid {old.pid}) doesn't end") from None
 
 
-def _settings(options: Options, last: Settings, name: str) -> Settings:
-    ports = Ports(name, options.host)
+def _settings(options: Options, last: Settings, ports: Ports) -> Settings:
     return Settings(
         host=options.host,
         port=ports.gateway(options.port, last.port),
