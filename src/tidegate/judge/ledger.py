@@ -17,15 +17,17 @@ from typing import Final, Literal
 
 from tidegate.judge.block import Block, merge
 from tidegate.judge.metrics import Metric, Quantile, Ripens, Settings
+from tidegate.judge.pairs import Pairs
+from tidegate.judge.thresholds import Thresholds
 from tidegate.judge.tracks import Bucket, QuantileTrack, RateTrack, Track
 from tidegate.judge.tripwire import Tripwire
 
 SETTLE_S: Final = 3.0
 """After its end a bucket waits so long for the workers to ship what they have."""
 
-Claim = Literal["gross", "margin", "watch"]
-"""What a step has to show: nothing gross, the margins themselves, or, where the stable has no
-traffic to compare with, no catastrophe."""
+Claim = Literal["gross", "margin", "watch", "pairs"]
+"""What a step has to show: nothing gross; the margins themselves; where the stable has no
+traffic to compare with, no catastrophe; or, in a shadow, that pairs are good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,8 @@ class Ledger:
     steps: list[Step] = field(default_factory=list)
     tracks: tuple[Track, ...] = ()
     tripwire: Tripwire = field(default_factory=Tripwire)
+    pairs: Pairs = field(default_factory=Pairs)
+    """Of the whole rollout."""
     late: int = 0
     """Blocks that came after their bucket was counted."""
     _buckets: dict[float, Bucket] = field(default_factory=dict)
@@ -60,8 +64,21 @@ class Ledger:
     _seen: tuple[int, int] = (-1, 0)
     """The step of that bucket, and the canary's requests counted in it."""
 
+    _thresholds: dict[Ripens, dict[str, Thresholds]] = field(
+        default_factory=lambda: {"first": {}, "end": {}}
+    )
+    """By histogram."""
+
     def __post_init__(self) -> None:
-        self.tracks = tuple(_track(metric, self.settings) for metric in self.settings.metrics)
+        self.tracks = tuple(self._track(metric) for metric in self.settings.metrics)
+
+    def _track(self, metric: Metric) -> Track:
+        if not isinstance(metric, Quantile):
+            return RateTrack(metric, self.settings)
+        known, name = self._thresholds[metric.ripens], metric.histogram
+        if name not in known:
+            known[name] = Thresholds(name, self.settings.threshold_memory_s)
+        return QuantileTrack(metric, self.settings, known[name])
 
     def enter(self, step: Step) -> None:
         """Note that a step began; steps come in order of time."""
@@ -75,12 +92,10 @@ class Ledger:
                 continue
             if self.scope and place.scope != self.scope:
                 continue
-            if place.start <= self._counted["end"]:
+            bucket = self._bucket(block)
+            if bucket is None:
                 self.late += 1
                 continue
-            bucket = self._buckets.get(place.start)
-            if bucket is None:
-                bucket = self._buckets[place.start] = Bucket(place.start, block.span_s)
             side = bucket.canary if place.arm == self.canary else bucket.stable
             there = side.get(place.stratum)
             side[place.stratum] = block if there is None else merge(there, block)
@@ -116,6 +131,20 @@ class Ledger:
         """The step that it is at."""
         return self.steps[-1] if self.steps else None
 
+    def _bucket(self, block: Block) -> Bucket | None:
+        """Return the bucket that a block belongs to; None if that was counted."""
+        span_s = max(block.span_s, self.settings.quick_unit_s)
+        start = block.place.start // span_s * span_s
+        step = self._step_at(block.place.start)
+        if step >= 0:
+            start = max(start, self.steps[step].at)
+        if start <= self._counted["end"]:
+            return None
+        bucket = self._buckets.get(start)
+        if bucket is None:
+            bucket = self._buckets[start] = Bucket(start, span_s)
+        return bucket
+
     def _ripen(self, which: Ripens, starts: list[float], now: float) -> None:
         for start in starts:
             if start <= self._counted[which]:
@@ -136,6 +165,8 @@ class Ledger:
         for track in self.tracks:
             if track.metric.ripens == which:
                 track.count(bucket, step)
+        for each in self._thresholds[which].values():
+            each.learn(bucket.stable, bucket.start + bucket.span_s, bucket.span_s)
         if which == "first" and step >= 0:
             self.tripwire.pass_by(bucket)
             seen = sum(block.requests for block in bucket.canary.values())
@@ -144,9 +175,3 @@ class Ledger:
     def _step_at(self, start: float) -> int:
         """Return the index of the step that a bucket is of; -1 before the first."""
         return bisect_right(self.steps, start, key=lambda step: step.at) - 1
-
-
-def _track(metric: Metric, settings: Settings) -> Track:
-    if isinstance(metric, Quantile):
-        return QuantileTrack(metric, settings)
-    return RateTrack(metric, settings)

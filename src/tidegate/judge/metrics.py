@@ -10,10 +10,10 @@ from typing import Final, Literal
 
 import msgspec
 
+from tidegate.judge.pairs import Paired
+from tidegate.judge.role import Role
 from tidegate.judge.sequential import Allowed
 
-Role = Literal["required", "informative"]
-"""Required metrics decide. Informative ones are shown, and never fail or delay a rollout."""
 Ripens = Literal["first", "end"]
 """When a block's counts are final: past the deadline of first bytes, or of whole answers."""
 
@@ -140,6 +140,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How to judge. All times in seconds."""
 
     metrics: tuple[Metric, ...] = METRICS
+    paired: tuple[Paired, ...] = ()
+    """What is compared in pairs: `pairs.SHADOW`, and values from outside."""
     alpha_fail: float = 0.05
     """The chance to fail a canary that is just within all margins, over the whole rollout.
     An equal one is much safer, for it is nowhere near them."""
@@ -153,7 +155,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Blocks are summed to at least this before they count as one observation. Short units
     are quick, and believe that what happens in one says nothing of the next."""
     quick_unit_s: float = 10.0
-    """The same for gross margins, where there is room for a mistake."""
+    """The same for gross margins, where there is room for a mistake. Blocks that are shorter
+    are put together to buckets of this before anything else is done."""
     least_units: int = 20
     """Units before a margin's test may decide."""
     least_quick_units: int = 12

@@ -12,13 +12,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from tidegate.judge.block import Block
-from tidegate.judge.histogram import PER_DOUBLING, beyond, quantile
+from tidegate.judge.histogram import PER_DOUBLING, beyond, value_at
 from tidegate.judge.metrics import Metric, Quantile, Rate, Ripens, Settings
 from tidegate.judge.sequential import NO_UNIT, Allowed, RobustTest, Unit
-
-ENOUGH: Final = 50
-"""Requests of the stable from which a stratum has a quantile of its own."""
-ALL_STRATA: Final = -1
+from tidegate.judge.thresholds import Thresholds
 
 DOWN: Final = 2 * PER_DOUBLING
 """Relative bins below 1: down to a quarter."""
@@ -96,6 +93,8 @@ class Track:
         self.requests = 0
         """Of the stable, that the metric might have concerned."""
         self.concerned = 0.0
+        self.totals = NO_UNIT
+        """All that was counted, also before the rollout."""
         self._begin_step(-1)
 
     def count(self, bucket: Bucket, step: int) -> None:
@@ -105,6 +104,7 @@ class Track:
             self._begin_step(step)
         counted = self.counts(bucket)
         self.concerned += counted.concerned
+        self.totals += counted.margin
         if step < 0:
             return
         end = bucket.start + bucket.span_s
@@ -177,86 +177,59 @@ class RateTrack(Track):
         )
 
 
-class _Recent:
-    """A quantile of what was seen lately, older values counting less."""
-
-    __slots__ = ("_counts", "_gain", "_read_at", "_total", "place")
-
-    def __init__(self) -> None:
-        self._counts: dict[int, float] = {}
-        self._gain = 1.0
-        self._total = 0.0
-        self._read_at = -math.inf
-        self.place: float | None = None
-
-    def add(self, counts: Mapping[int, int], q: float, end: float, memory_s: float) -> None:
-        """Take values in that were seen until `end`."""
-        for index, count in counts.items():
-            self._counts[index] = self._counts.get(index, 0.0) + count * self._gain
-            self._total += count * self._gain
-        # New values weigh more instead of old ones less: nothing else is touched.
-        if self._total >= ENOUGH * self._gain and end - self._read_at >= memory_s / 10:
-            self._read_at = end
-            self.place = quantile(self._counts, q)
-
-    def age(self, seconds: float, memory_s: float) -> None:
-        """Let time pass."""
-        self._gain *= 2 ** (seconds / memory_s)
-        if self._gain > 1e9:
-            self._counts = {i: c / self._gain for i, c in self._counts.items() if c > 1e-3}
-            self._total /= self._gain
-            self._gain = 1.0
-
-
 class QuantileTrack(Track):
     """A quantile, as the share of requests beyond it."""
 
     metric: Quantile
 
-    def __init__(self, metric: Quantile, settings: Settings) -> None:
+    def __init__(self, metric: Quantile, settings: Settings, thresholds: Thresholds) -> None:
         super().__init__(metric, settings)
         self.metric = metric
-        self._recent: dict[int, _Recent] = {ALL_STRATA: _Recent()}
+        self._thresholds = thresholds
+        self._q = 1 - metric.q if metric.less_is_worse else metric.q
+        thresholds.want(self._q)
         self.stable_relative = [0] * RELATIVE_BINS
         """The stable's requests by their ratio to the threshold, since the rollout began."""
-        self.stable_values: dict[int, int] = {}
-        """The stable's histogram over the last step."""
         sign = -1 if metric.less_is_worse else 1
         self._offset = sign * math.log2(1 + metric.margin) * PER_DOUBLING
         self._gross = sign * math.log2(1 + (metric.gross or metric.margin)) * PER_DOUBLING
 
+    @property
+    def stable_value(self) -> float | None:
+        """The stable's recent quantile over all requests; None with too few."""
+        place = self._thresholds.overall(self._q)
+        return None if place is None else value_at(place)
+
+    def beyond(self, factor: float) -> float:
+        """Return the share of the stable's requests that are worse than `factor` thresholds."""
+        less = self.metric.less_is_worse
+        where = (-1 if less else 1) * math.log2(factor) * PER_DOUBLING + DOWN
+        counts = dict(enumerate(self.stable_relative))
+        share = beyond(counts, where) / max(1, sum(counts.values()))
+        return 1 - share if less else share
+
     def counts(self, bucket: Bucket) -> Counted:
-        """Return requests and those beyond the thresholds; then let the thresholds learn."""
-        counted = self._beyond(bucket)
-        self._learn(bucket)
-        return counted
-
-    def threshold(self, stratum: int) -> float | None:
-        """Return the place of the stable's recent quantile for requests of a stratum."""
-        own = self._recent.get(stratum)
-        if own is not None and own.place is not None:
-            return own.place
-        return self._recent[ALL_STRATA].place
-
-    def _beyond(self, bucket: Bucket) -> Counted:
+        """Return requests and those beyond the thresholds."""
         relative = [0] * RELATIVE_BINS
         canary = bad = gross_bad = stable = stable_bad = 0.0
         concerned = 0
         for stratum, block in bucket.stable.items():
-            place = self.threshold(stratum)
             values: dict[int, int] = getattr(block, self.metric.histogram)
-            concerned += sum(values.values())
-            if place is not None:
-                stable += sum(values.values())
-                stable_bad += self._bad(values, place)
+            count = sum(values.values())
+            concerned += count
+            place = self._thresholds.place(stratum, self._q)
+            if place is not None and count:
+                stable += count
+                stable_bad += self._bad(values, count, place)
                 _spread(values, place, self.stable_relative)
         for stratum, block in bucket.canary.items():
-            place = self.threshold(stratum)
-            if place is not None:
-                values = getattr(block, self.metric.histogram)
-                canary += sum(values.values())
-                bad += self._bad(values, place + self._offset)
-                gross_bad += self._bad(values, place + self._gross)
+            values = getattr(block, self.metric.histogram)
+            place = self._thresholds.place(stratum, self._q)
+            if place is not None and values:
+                count = sum(values.values())
+                canary += count
+                bad += self._bad(values, count, place + self._offset)
+                gross_bad += self._bad(values, count, place + self._gross)
                 _spread(values, place, relative)
         return Counted(
             Unit(canary, bad, stable, stable_bad),
@@ -265,25 +238,9 @@ class QuantileTrack(Track):
             relative,
         )
 
-    def _bad(self, values: Mapping[int, int], place: float) -> float:
-        if not values:
-            return 0.0
+    def _bad(self, values: Mapping[int, int], count: int, place: float) -> float:
         above = beyond(values, place)
-        return sum(values.values()) - above if self.metric.less_is_worse else above
-
-    def _learn(self, bucket: Bucket) -> None:
-        metric, memory_s = self.metric, self._settings.threshold_memory_s
-        q = 1 - metric.q if metric.less_is_worse else metric.q
-        end = bucket.start + bucket.span_s
-        for each in self._recent.values():
-            each.age(bucket.span_s, memory_s)
-        for stratum, block in bucket.stable.items():
-            values: dict[int, int] = getattr(block, metric.histogram)
-            if values:
-                self._recent.setdefault(stratum, _Recent()).add(values, q, end, memory_s)
-                self._recent[ALL_STRATA].add(values, q, end, memory_s)
-                for index, count in values.items():
-                    self.stable_values[index] = self.stable_values.get(index, 0) + count
+        return count - above if self.metric.less_is_worse else above
 
 
 def _spread(values: Mapping[int, int], place: float, into: list[int]) -> None:

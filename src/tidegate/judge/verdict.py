@@ -13,12 +13,13 @@ from typing import Final, Literal
 from tidegate.api.rollout import Evidence
 from tidegate.judge import words
 from tidegate.judge.block import Block
-from tidegate.judge.histogram import quantile, value_at
-from tidegate.judge.intervals import EDGES, Ratio, quantile_ratio, rate_ratio
-from tidegate.judge.ledger import Ledger, Step
-from tidegate.judge.metrics import Quantile, Role, Settings
+from tidegate.judge.intervals import Ratio, quantile_ratio, rate_ratio
+from tidegate.judge.ledger import Claim, Ledger, Step
+from tidegate.judge.metrics import Quantile, Settings
+from tidegate.judge.pairs import Count, Paired
 from tidegate.judge.planner import Traffic, units_needed
-from tidegate.judge.sequential import RobustTest, rate_interval
+from tidegate.judge.role import Role
+from tidegate.judge.sequential import RobustTest, pair_evidence, rate_interval
 from tidegate.judge.tracks import QuantileTrack, Track
 
 Outcome = Literal["pass", "fail", "continue", "inconclusive"]
@@ -115,6 +116,7 @@ def decide(ledger: Ledger, now: float, *, details: bool = True) -> Verdict:
     if step is None:
         return Verdict(outcome="continue", reason="NotStarted", message="no step has begun")
     findings = tuple(_find(ledger, track, now, details=details) for track in ledger.tracks)
+    findings += tuple(_find_pairs(ledger, paired) for paired in ledger.settings.paired)
     if ledger.tripwire.message:
         return Verdict(
             outcome="fail", reason="Tripwire", message=ledger.tripwire.message, findings=findings
@@ -132,8 +134,7 @@ def _waiting(ledger: Ledger, step: Step, findings: tuple[Finding, ...], now: flo
     open_ = [each for each in findings if (each.asked and each.outcome != "pass") or each.suspect]
     asked = [each for each in findings if each.asked]
     if asked and not open_:
-        claim = "within the margins" if step.claim == "margin" else "not grossly worse"
-        message = f"at {step.weight} % the canary is {claim} in all of {len(asked)} metrics"
+        message = f"at {step.weight} % the canary is {_CLAIMS[step.claim]}, in {len(asked)} metrics"
         return Verdict(outcome="pass", reason="Passed", message=message, findings=findings)
     slowest = max(open_, key=_slowness, default=None)
     label = slowest.label if slowest else "requests"
@@ -155,6 +156,14 @@ def _waiting(ledger: Ledger, step: Step, findings: tuple[Finding, ...], now: flo
         waits_for=label,
         minutes_left=left,
     )
+
+
+_CLAIMS: Final[dict[Claim, str]] = {
+    "gross": "not grossly worse",
+    "margin": "within the margins",
+    "pairs": "as good in pairs",
+    "watch": "no catastrophe",
+}
 
 
 def _slowness(finding: Finding) -> float:
@@ -184,7 +193,7 @@ def _find(ledger: Ledger, track: Track, now: float, *, details: bool) -> Finding
     outcome = _outcome(ledger, track, test)
     asked = (
         metric.role == "required"
-        and step.claim != "watch"
+        and step.claim in ("gross", "margin")
         and not (gross and metric.gross is None)
         and not track.is_rare()
     )
@@ -208,6 +217,33 @@ def _find(ledger: Ledger, track: Track, now: float, *, details: bool) -> Finding
     return replace(finding, message=words.tell(finding, track, test, gross=gross))
 
 
+def _find_pairs(ledger: Ledger, paired: Paired) -> Finding:
+    settings, count = ledger.settings, ledger.pairs.counts.get(paired.name, Count())
+    fail, passed = pair_evidence(count.worse, count.better, count.same, paired.margin)
+    bar = -math.log(settings.alpha_pass)
+    alpha_fail = settings.alpha_fail / _required(settings)
+    outcome: Outcome = "pass" if passed >= bar else "continue"
+    if fail >= -math.log(alpha_fail):
+        outcome = "fail"
+    return Finding(
+        metric=paired.name,
+        label=paired.label,
+        outcome=outcome,
+        # Metrics of pairs that nobody could compare, such as checks that are off, don't hold.
+        asked=paired.role == "required" and (count.total > 0 or not ledger.pairs.counts),
+        role=paired.role,
+        message=words.tell_pairs(paired, count),
+        requests=count.total,
+        progress=min(1.0, max(0.0, passed / bar)),
+    )
+
+
+def _required(settings: Settings) -> int:
+    """Return among how many metrics the chance of a false fail is shared."""
+    each = [*settings.metrics, *settings.paired]
+    return sum(metric.role == "required" for metric in each) or 1
+
+
 def _outcome(ledger: Ledger, track: Track, test: RobustTest) -> Outcome:
     settings = ledger.settings
     if _has_failed(ledger, track):
@@ -228,15 +264,14 @@ def _has_failed(ledger: Ledger, track: Track) -> bool:
     steps, of which the k-th gets 2^-k.
     """
     settings = ledger.settings
-    metrics = sum(each.role == "required" for each in settings.metrics) or 1
-    share = settings.alpha_fail / metrics
+    share = settings.alpha_fail / _required(settings)
     step = share / 4 * 0.5 ** (track.step_index + 1)
     if _over_budget(track, share):
         return True
     return (
         track.cumulative.log_fail >= -math.log(share / 2)
         or track.step.log_fail >= -math.log(step)
-        or track.gross.log_fail >= -math.log(step)
+        or (track.metric.gross is not None and track.gross.log_fail >= -math.log(step))
     )
 
 
@@ -258,9 +293,7 @@ def _values(
 ) -> tuple[float | None, float | None]:
     """Return what people want to see of canary and stable."""
     if isinstance(track, QuantileTrack):
-        metric = track.metric
-        place = quantile(track.stable_values, 1 - metric.q if metric.less_is_worse else metric.q)
-        stable = None if place is None else value_at(place)
+        stable = track.stable_value
         return None if stable is None or ratio is None else stable * ratio.value, stable
     totals = test.totals
     return (
@@ -296,11 +329,4 @@ def _equal_rate(track: Track, stable_rate: float, *, gross: bool) -> float:
     if not isinstance(track, QuantileTrack):
         return stable_rate
     metric = track.metric
-    factor = 1 + ((metric.gross if gross else None) or metric.margin)
-    total = sum(track.stable_relative)
-    if not total:
-        return stable_rate
-    binned = zip(track.stable_relative, EDGES, strict=True)
-    if metric.less_is_worse:
-        return sum(count for count, edge in binned if edge * factor < 1) / total
-    return sum(count for count, edge in binned if edge >= factor) / total
+    return track.beyond(1 + ((metric.gross if gross else None) or metric.margin))

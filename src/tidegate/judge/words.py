@@ -4,6 +4,8 @@ import math
 from typing import TYPE_CHECKING
 
 from tidegate.judge.metrics import Quantile
+from tidegate.judge.pairs import Count, Paired
+from tidegate.judge.planner import SLOW, Exposure, Plan
 from tidegate.judge.sequential import Allowed, RobustTest
 from tidegate.judge.tracks import Track
 
@@ -48,6 +50,18 @@ def _tell_rate(test: RobustTest) -> str:
         f"{_count(totals.canary_bad, totals.canary)} of the canary against"
         f" {_count(totals.stable_bad, totals.stable)}, {_allowed(allowed)}"
     )
+
+
+def tell_pairs(paired: Paired, count: Count) -> str:
+    """Return how the pairs came out."""
+    if not count.total:
+        return f"{paired.label}: no pairs yet"
+    told = f"worse in {count.worse:,}, better in {count.better:,} of {count.total:,} pairs"
+    if paired.factor != 1:
+        return (
+            f"{paired.label}: beyond {paired.factor:g} times in {count.worse:,} of {count.total:,}"
+        )
+    return f"{paired.label}: {told}, allowed are {_percent(paired.margin)} more"
 
 
 def _count(bad: float, among: float) -> str:
@@ -117,3 +131,30 @@ def _mark(finding: "Finding") -> str:
     if finding.outcome == "pass":
         return "ok"
     return f"open {100 * finding.progress:.0f} %" if finding.asked else "later"
+
+
+def tell_plan(plan: Plan) -> str:
+    """Return a plan as a person would say it."""
+    lines = [f"At {plan.rate:g} requests a second, if the canary is as good as the stable:"]
+    for step in plan.steps:
+        took = "never" if step.minutes is None else f"{step.minutes:.0f} min"
+        asks = "nothing gross" if step.claim == "gross" else "the margins"
+        lines.append(f"  {step.weight:>3} %  {took:>8}  to show {asks}; slowest: {step.slowest}")
+    total = plan.minutes
+    if total is not None:
+        slow = total * SLOW
+        lines.append(f"  all    {total:.0f} min on average; nine of ten need less than {slow:.0f}")
+    lines.append(f"If it is worse, at {plan.steps[0].weight} %:" if plan.steps else "")
+    lines += [f"  {each.harm:<16} {_exposure(each)}" for each in plan.exposures]
+    return "\n".join(lines + [f"Advice: {each}." for each in plan.advice])
+
+
+def _exposure(exposure: Exposure) -> str:
+    if exposure.within:
+        return "is within the margins, and passes"
+    if exposure.minutes is None:
+        return "is not found at this weight; the rollout waits"
+    return (
+        f"is found in {exposure.minutes:.0f} min, after {exposure.requests:,} requests,"
+        f" by {exposure.by}"
+    )

@@ -1,0 +1,1 @@
+"""Pieces of the judge's validation study (`make study-judge`)."""
