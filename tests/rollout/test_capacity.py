@@ -68,3 +68,9 @@ def test_too_little_traffic_tells_nothing():
 def test_what_an_endpoint_once_did_counts():
     found = headroom(Load(ready=4, best_tokens_per_s=2000), BUSY)
     assert found.cap == 100
+
+
+def test_a_pool_that_was_never_full_is_not_taken_to_be_at_its_end():
+    canary = Load(ready=2, tokens_per_s=700, usage=0.1, best_tokens_per_s=350)
+    stable = Load(ready=2, tokens_per_s=2100, usage=0.15, best_tokens_per_s=1200)
+    assert headroom(canary, stable).cap == 100

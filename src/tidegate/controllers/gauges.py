@@ -20,6 +20,8 @@ PERIOD_S: Final = 1.0
 TIMEOUT_S: Final = 1.0
 WINDOW_S: Final = 10.0
 """What load and throughput are means of."""
+QUEUE_SAMPLES: Final = 4
+"""A queue in fewer samples in a row is requests that wait for the engine's next step."""
 HITS_S: Final = 30.0
 """What hit rates are means of."""
 UNASKED_S: Final = 10.0
@@ -44,7 +46,7 @@ class _Gauge:
     wanted_at: float
     samples: deque[_Sample] = field(default_factory=deque)
     slots: int = 0
-    """The most requests that ran while others waited: then all slots were taken."""
+    """The most requests that ran while others waited for long: then all slots were taken."""
     best: float = 0.0
     """The most tokens per second, while it was busy enough to tell."""
 
@@ -57,7 +59,8 @@ class _Gauge:
         self.samples.append(sample)
         while self.samples[0].at < sample.at - HITS_S:
             self.samples.popleft()
-        if sample.waiting:
+        recent = self.recent()
+        if len(recent) >= QUEUE_SAMPLES and all(each.waiting for each in recent[-QUEUE_SAMPLES:]):
             self.slots = max(self.slots, sample.running)
         rate = self.tokens_per_s()
         if rate is not None and self.usage() >= LEAST_USAGE:

@@ -72,7 +72,8 @@ def carries(pool: Load) -> float | None:
     known = pool.best_tokens_per_s * pool.ready
     if pool.usage >= LEAST_USAGE:
         return max(known, pool.tokens_per_s / pool.usage)
-    return known or None
+    # It isn't as full as LEAST_USAGE, so it can do at least so much more than it does now.
+    return max(known, pool.tokens_per_s / LEAST_USAGE) if known else None
 
 
 def headroom(canary: Load, stable: Load) -> Headroom:

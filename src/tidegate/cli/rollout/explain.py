@@ -33,7 +33,7 @@ def _what(rollout: InferenceRollout) -> Iterator[str]:
     }
     yield (
         f"{rollout.metadata.name} moves {moved} from {spec.stable} to {spec.canary}:"
-        f" a {spec.type} rollout, {kinds[spec.type]}."
+        f" type {spec.type}, {kinds[spec.type]}."
     )
 
 

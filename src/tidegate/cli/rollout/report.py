@@ -1,6 +1,7 @@
 """A rollout as one HTML page that needs nothing else: its weight over time, and why it moved."""
 
 import datetime as dt
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from typing import Final
@@ -121,8 +122,12 @@ def _steps(rollout: InferenceRollout, now: float) -> str:
 
 
 def _words(rollout: InferenceRollout, now: float) -> str:
-    words = "".join(f"<p>{escape(line)}</p>" for line in explain(rollout, now))
+    words = "".join(f"<p>{_code(escape(line))}</p>" for line in explain(rollout, now))
     return f"<section><h2>In words</h2>{words}</section>"
+
+
+def _code(text: str) -> str:
+    return re.sub(r"`([^`]*)`", r"<code>\1</code>", text)
 
 
 def _evidence(rollout: InferenceRollout) -> str:
