@@ -17,9 +17,9 @@ from pathlib import Path
 from random import Random
 from statistics import fmean, median
 
-from tidegate.simulator.engine import Job
 from tidegate.simulator.fleet import Fleet, Request
 from tidegate.simulator.hardware import A100_40, H100, LLAMA_8B, LLAMA_70B, Deployment, Model
+from tidegate.simulator.jobs import Job
 from tidegate.simulator.profiles import DEPLOYMENTS, PROFILES, Profile, of
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"

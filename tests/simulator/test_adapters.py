@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tidegate.simulator.adapters import AdapterSlots
-from tidegate.simulator.engine import Engine, Job
+from tidegate.simulator.engine import Engine
+from tidegate.simulator.jobs import Job
 from tidegate.simulator.profiles import PROFILES
 
 DISK, COPY = 0.1, 0.01

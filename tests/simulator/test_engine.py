@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidegate.simulator.engine import Engine, Job, Pace, Progress, Running
+from tidegate.simulator.engine import Engine
 from tidegate.simulator.errors import SettingsError
+from tidegate.simulator.jobs import Job, Pace, Progress, Running
 from tidegate.simulator.profiles import PROFILES, Profile
 
 DEMO = PROFILES["demo"]

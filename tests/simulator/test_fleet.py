@@ -5,9 +5,10 @@ from random import Random
 
 import pytest
 
-from tidegate.simulator.engine import Engine, Job, Pace
+from tidegate.simulator.engine import Engine
 from tidegate.simulator.errors import SettingsError
 from tidegate.simulator.fleet import Fleet
+from tidegate.simulator.jobs import Job, Pace
 from tidegate.simulator.profiles import PROFILES
 
 DEMO = PROFILES["demo"]

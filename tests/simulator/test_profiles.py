@@ -2,9 +2,9 @@
 
 import pytest
 
-from tidegate.simulator.engine import Job
 from tidegate.simulator.fleet import Fleet
 from tidegate.simulator.hardware import A100_40, H100, LLAMA_8B, LLAMA_70B, Deployment
+from tidegate.simulator.jobs import Job
 from tidegate.simulator.profiles import DEPLOYMENTS, PROFILES, of
 from tidegate.simulator.settings import Settings
 

@@ -12,11 +12,12 @@ import msgspec
 from tidegate.simulator import openai, text
 from tidegate.simulator.adapters import AdapterSlots
 from tidegate.simulator.driver import Driver
-from tidegate.simulator.engine import Engine, Pace
+from tidegate.simulator.engine import Engine
 from tidegate.simulator.errors import RequestError, bad_request, malformed, not_found
 from tidegate.simulator.faults import DEAD, HEALTHY, Crash, Faults, refusal
 from tidegate.simulator.generation import Generation, plan
 from tidegate.simulator.http import Reply, Request
+from tidegate.simulator.jobs import Pace
 from tidegate.simulator.metrics import CONTENT_TYPE, Metrics
 from tidegate.simulator.openai import (
     AdapterRequest,

@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
-from tidegate.simulator.engine import Engine, Job, Progress, Running
+from tidegate.simulator.engine import Engine
+from tidegate.simulator.jobs import Job, Progress, Running
 from tidegate.simulator.metrics import Metrics
 
 

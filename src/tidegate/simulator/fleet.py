@@ -23,7 +23,8 @@ from random import Random
 from typing import Literal, NamedTuple
 
 from tidegate.simulator.adapters import AdapterSlots
-from tidegate.simulator.engine import Engine, Job, Pace, Progress, Running
+from tidegate.simulator.engine import Engine
+from tidegate.simulator.jobs import Job, Pace, Progress, Running
 from tidegate.simulator.profiles import Profile
 
 Outcome = Literal["", "done", "aborted", "lost"]

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from tidegate.simulator import logprobs, openai, text, tools
 from tidegate.simulator.driver import Driver
-from tidegate.simulator.engine import Job, Progress, Running
 from tidegate.simulator.errors import RequestError, bad_request
 from tidegate.simulator.faults import HEALTHY, Faults
 from tidegate.simulator.http import Reply
+from tidegate.simulator.jobs import Job, Progress, Running
 from tidegate.simulator.metrics import Metrics
 from tidegate.simulator.openai import ChatRequest, CompletionRequest, Face, ToolCall, Usage
 from tidegate.simulator.profiles import Profile

@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
-from tidegate.simulator.engine import Engine, Progress
+from tidegate.simulator.engine import Engine
+from tidegate.simulator.jobs import Progress
 from tidegate.simulator.settings import Settings
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
