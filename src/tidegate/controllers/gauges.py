@@ -12,7 +12,7 @@ from typing import Final
 
 from tidegate.api.errors import UnavailableError
 from tidegate.controllers.loop import pause
-from tidegate.rollout.capacity import LEAST_USAGE, Load
+from tidegate.rollout.capacity import Load
 from tidegate.scrape.engines import Engine, Totals, engine_named, read_sample, read_totals
 from tidegate.scrape.http import Client
 
@@ -24,6 +24,8 @@ QUEUE_SAMPLES: Final = 4
 """A queue in fewer samples in a row is requests that wait for the engine's next step."""
 HITS_S: Final = 30.0
 """What hit rates are means of."""
+BUSY: Final = 0.8
+"""From this usage on, a server does about all that it can."""
 UNASKED_S: Final = 10.0
 """An endpoint that nobody asks for is left alone after this."""
 
@@ -48,7 +50,7 @@ class _Gauge:
     slots: int = 0
     """The most requests that ran while others waited for long: then all slots were taken."""
     best: float = 0.0
-    """The most tokens per second, while it was busy enough to tell."""
+    """The most tokens per second while it was nearly full: else it could have done more."""
 
     def take(self, sample: _Sample) -> None:
         """Add a sample; a counter that fell belongs to another process."""
@@ -63,7 +65,7 @@ class _Gauge:
         if len(recent) >= QUEUE_SAMPLES and all(each.waiting for each in recent[-QUEUE_SAMPLES:]):
             self.slots = max(self.slots, sample.running)
         rate = self.tokens_per_s()
-        if rate is not None and self.usage() >= LEAST_USAGE:
+        if rate is not None and self.usage() >= BUSY:
             self.best = max(self.best, rate)
 
     def recent(self) -> list[_Sample]:

@@ -226,7 +226,9 @@ class Rollouts:
         if not case.to_write(now):
             return
         state = case.state
-        status = with_times(msgspec.to_builtins(render(state)), case.written, now)
+        # The phase is always there, so that people see it also while it is the default.
+        wanted = {"phase": state.phase, **msgspec.to_builtins(render(state))}
+        status = with_times(wanted, case.written, now)
         await self._store.apply_status(InferenceRollout, rollout.key, status, manager=MANAGER)
         case.persisted, case.written, case.written_at = state, status, now
 
