@@ -6,10 +6,10 @@ READY := $(VENV)/.ready
 RUN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check golden bench serve docs clean
+.PHONY: help demo test check golden bench serve docs study-simulator clean
 
 help: ## List the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 28
 
 $(READY): pyproject.toml uv.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -44,5 +44,9 @@ serve: $(READY) ## Run the gateway with the node example until Ctrl-C
 docs: $(READY) ## Rewrite the generated reference pages
 	@$(RUN)/python docs/generate.py
 
+study-simulator: $(READY) ## The simulator beside published numbers, and its virtual time
+	@UV_PROJECT_ENVIRONMENT=$(VENV)-study $(UV) sync --quiet --locked --group study
+	@$(VENV)-study/bin/python study/simulator.py $(STUDY)
+
 clean: ## Remove the virtual environment and all caches
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis .pytest_cache
+	@rm -rf $(VENV) $(VENV)-bench $(VENV)-study .mypy_cache .ruff_cache .hypothesis .pytest_cache
