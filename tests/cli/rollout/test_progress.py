@@ -1,10 +1,14 @@
 """How far a rollout is, from its status alone."""
 
+from io import StringIO
+
 import msgspec
 import pytest
+from rich.console import Console
 
 from tidegate.api.meta import ObjectMeta
 from tidegate.api.rollout import InferenceRollout, InferenceRolloutStatus
+from tidegate.cli.rollout.endpoints import Busy
 from tidegate.cli.rollout.explain import explain
 from tidegate.cli.rollout.progress import progress
 from tidegate.cli.rollout.report import report
@@ -106,3 +110,15 @@ def test_an_unreadable_memory_still_shows_the_plan():
     status = msgspec.structs.replace(rollout.status, memory={"run": "many"})
     broken = msgspec.structs.replace(rollout, status=status)
     assert progress(broken, 0.0).steps[0].text == "setWeight 10 %"
+
+
+def test_endpoints_are_shown_with_their_load_and_their_state():
+    busy = [
+        Busy("llm", "10.0.0.1:8000", "Ready", running=7, waiting=2, kv_usage=0.25),
+        Busy("llm-new", "10.0.0.2:8000", "Starting"),
+    ]
+    console = Console(width=100, file=StringIO())
+    console.print(tree(seen(begun()), 1000.0, busy))
+    text = console.file.getvalue()
+    assert "7 running, 2 waiting, KV 25%" in text
+    assert "10.0.0.2:8000  Starting" in text

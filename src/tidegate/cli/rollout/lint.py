@@ -7,35 +7,24 @@ more (capacity, tokenizers, real requests) and checks again before it moves anyt
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from typing import Any, Final
 
 from msgspec.structs import replace
 
 from tidegate.api.durations import parse_duration
-from tidegate.api.errors import UnavailableError
 from tidegate.api.gateway import HTTPRoute
-from tidegate.api.inference import (
-    InferenceModel,
-    InferenceModelRewrite,
-    InferencePool,
-    LegacyInferenceModelRewrite,
-    LegacyInferencePool,
-)
 from tidegate.api.rollout import FindingStatus, InferenceRolloutSpec
 from tidegate.api.tidegate import ModelServer
 from tidegate.cli.rollout.client import Client
+from tidegate.cli.rollout.endpoints import ask, endpoints_of, holders, pool_names, pools
 from tidegate.cli.rollout.progress import total_s
 from tidegate.rollout.facts import EndpointFacts, Facts, PoolFacts
 from tidegate.rollout.plan import Plan, brief, plan_of
 from tidegate.rollout.preflight import preflight
 from tidegate.rollout.strategies import adapter, node
 from tidegate.rollout.strategies.weights import Found, Problem
-from tidegate.scrape.http import Client as Endpoint
 from tidegate.scrape.models import parse_models
 
-ASK_S: Final = 3.0
-"""How long an endpoint may take to list its models."""
 SHORT_S: Final = 60.0
 """An analysis that is shorter sees little of what real traffic is like."""
 LARGE: Final = 50
@@ -101,24 +90,14 @@ def _loaded_by_us(plan: Plan, finding: FindingStatus) -> FindingStatus:
 async def _target(client: Client, plan: Plan) -> Found | Problem:
     if plan.type != "Adapter":
         return node.read(plan, client.namespace, await client.list(HTTPRoute))
-    return adapter.read(plan, client.namespace, await _holders(client))
-
-
-async def _holders(client: Client) -> list[adapter.Holder]:
-    kinds = (InferenceModelRewrite, LegacyInferenceModelRewrite, InferenceModel)
-    return [each for kind in kinds for each in await client.list(kind)]
+    return adapter.read(plan, client.namespace, await holders(client))
 
 
 async def _facts(client: Client, plan: Plan, target: Found | None) -> Facts:
-    names = (plan.stable, plan.canary)
-    if plan.type == "Adapter":
-        place = adapter.find(plan, client.namespace, await _holders(client))
-        name = "" if isinstance(place, Problem) else place.holder.spec.pool_ref.name
-        names = (name, name)
-    servers = await client.list(ModelServer)
-    pools = [*await client.list(LegacyInferencePool), *await client.list(InferencePool)]
-    by_name = {pool.metadata.name: pool for pool in pools}
-    stable, canary = [await _pool(name, by_name, servers) for name in names]
+    servers, by_name = await client.list(ModelServer), await pools(client)
+    stable, canary = [
+        await _pool(name, by_name, servers) for name in await pool_names(client, plan)
+    ]
     return Facts(
         plan=plan,
         stable=stable,
@@ -133,15 +112,7 @@ async def _pool(name: str, pools: Mapping[str, Any], servers: Iterable[ModelServ
     pool = pools.get(name)
     if pool is None:
         return PoolFacts(name=name, exists=False)
-    selector = pool.spec.selector
-    labels: Mapping[str, str] = selector if isinstance(selector, dict) else selector.match_labels
-    addresses = [
-        each.address
-        for server in servers
-        if labels.items() <= server.metadata.labels.items()
-        for each in server.status.endpoints
-        if each.state == "Ready"
-    ]
+    addresses = [each.address for each, _ in endpoints_of(pool, servers) if each.state == "Ready"]
     endpoints = await asyncio.gather(*(_endpoint(address) for address in addresses))
     return PoolFacts(name=name, accepted=_accepted(pool), endpoints=tuple(endpoints))
 
@@ -159,20 +130,14 @@ def _accepted(pool: Any) -> bool | None:
 
 async def _endpoint(address: str) -> EndpointFacts:
     """Return what an endpoint says that it serves; nothing where it can't be reached from here."""
-    endpoint = Endpoint(address)
-    with suppress(UnavailableError, TimeoutError):
-        try:
-            async with asyncio.timeout(ASK_S):
-                answer = await endpoint.get("/v1/models")
-        finally:
-            endpoint.close()
-        models = parse_models(answer.body)
-        if answer.status == 200 and models is not None:
-            lengths = [one.max_model_len for one in models if one.max_model_len is not None]
-            return EndpointFacts(
-                address=address,
-                models=tuple(one.id for one in models if one.parent is None),
-                adapters=frozenset(one.id for one in models if one.parent is not None),
-                max_model_len=min(lengths, default=None),
-            )
-    return EndpointFacts(address=address)
+    answer = await ask(address, "/v1/models")
+    models = parse_models(answer.body) if answer and answer.status == 200 else None
+    if models is None:
+        return EndpointFacts(address=address)
+    lengths = [one.max_model_len for one in models if one.max_model_len is not None]
+    return EndpointFacts(
+        address=address,
+        models=tuple(one.id for one in models if one.parent is None),
+        adapters=frozenset(one.id for one in models if one.parent is not None),
+        max_model_len=min(lengths, default=None),
+    )

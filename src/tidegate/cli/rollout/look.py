@@ -12,10 +12,12 @@ from rich.console import Console
 from tidegate.api.rollout import InferenceRollout
 from tidegate.cli.rollout import outputs
 from tidegate.cli.rollout.client import Access, Client
+from tidegate.cli.rollout.endpoints import Busy, look
 from tidegate.cli.rollout.options import LIST_OUTPUTS, reaching, run
 from tidegate.cli.rollout.view import Screen, tree
 from tidegate.cli.rollout.waiting import exit_code, until_over
 from tidegate.process.clock import now
+from tidegate.rollout.plan import plan_of
 
 
 @click.command("list")
@@ -50,10 +52,11 @@ def get(access: Access, name: str, watch: bool, output: Any) -> None:
         if output != "tree":
             raise click.UsageError("-w shows the tree: leave out -o, or use kubectl get -w")
         sys.exit(run(access, lambda client: _watch(client, name)))
-    found = run(access, lambda client: client.get(name))
     if output == "tree":
-        Console(highlight=False).print(tree(found, now()))
+        found, busy = run(access, lambda client: _with_endpoints(client, name))
+        Console(highlight=False).print(tree(found, now(), busy))
     else:
+        found = run(access, lambda client: client.get(name))
         click.echo(outputs.render([found], output, now(), as_list=False))
 
 
@@ -61,6 +64,11 @@ async def _watch(client: Client, name: str) -> int:
     screen = Screen(Console(highlight=False), now)
     with screen.live():
         return exit_code(await until_over(client, name, screen))
+
+
+async def _with_endpoints(client: Client, name: str) -> tuple[InferenceRollout, tuple[Busy, ...]]:
+    found = await client.get(name)
+    return found, await look(client, plan_of(found.spec))
 
 
 @click.command()

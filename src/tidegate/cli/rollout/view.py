@@ -1,26 +1,27 @@
 """A rollout on a terminal: a tree that is drawn anew as it changes; elsewhere, a line a change."""
 
 import datetime as dt
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
 import click
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
 from tidegate.api.rollout import InferenceRollout
+from tidegate.cli.rollout.endpoints import Busy
 from tidegate.cli.rollout.progress import FAILED, Line, Mark, Progress, progress
 from tidegate.rollout.plan import brief
 
 REFRESH_PER_S: Final = 4
 BAR: Final = 24
 """Characters of a progress bar."""
-MOST_LINES: Final = 12
-"""Steps that are shown; of more, those around the current one."""
+MOST_LINES: Final = 8
+"""Steps (of more, those around the current one) and endpoints that are shown."""
 
 MARKS: Final[dict[Mark, tuple[str, str]]] = {
     "done": ("✔", "green"),
@@ -46,6 +47,13 @@ class Screen:
         self._rollout: InferenceRollout | None = None
         self._note = ""
         self._line = ""
+        self.endpoints: Sequence[Busy] = ()
+        """Shown with their load, on a terminal."""
+
+    @property
+    def live_picture(self) -> bool:
+        """Whether there is a terminal to draw on."""
+        return self._console.is_terminal
 
     @contextmanager
     def live(self) -> Iterator[None]:
@@ -77,7 +85,7 @@ class Screen:
     def _frame(self) -> Group:
         parts: list[Tree | Text] = []
         if self._rollout is not None:
-            parts.append(tree(self._rollout, self._now()))
+            parts.append(tree(self._rollout, self._now(), self.endpoints))
         if self._note:
             parts.append(Text(self._note, style="yellow"))
         return Group(*parts)
@@ -92,14 +100,15 @@ def summary(rollout: InferenceRollout) -> str:
     return f"{' '.join(part for part in parts if part)}: {status.message or 'not seen yet'}"
 
 
-def tree(rollout: InferenceRollout, now: float) -> Tree:
-    """Return all there is to say of a rollout at `now`."""
+def tree(rollout: InferenceRollout, now: float, endpoints: Sequence[Busy] = ()) -> Tree:
+    """Return all there is to say of a rollout at `now`, and of its endpoints."""
     seen = progress(rollout, now)
     root = Tree(_head(rollout, seen), guide_style="dim")
     if rollout.status.message:
         root.add(Text(rollout.status.message, style=_style(seen)))
     _add_steps(root, seen)
     _add_weights(root, rollout)
+    _add_endpoints(root, endpoints)
     _add_evidence(root, rollout)
     _add_findings(root, rollout)
     if (left := _left(seen)) is not None:
@@ -175,6 +184,25 @@ def _add_weights(root: Tree, rollout: InferenceRollout) -> None:
         said = "not counted yet" if value is None else f"{value:g} %"
         grid.add_row(name, Text(said, justify="right"), Text(bar, style="magenta"))
     root.add(Group(Text("the canary's weight"), grid))
+
+
+def _add_endpoints(root: Tree, endpoints: Sequence[Busy]) -> None:
+    if not endpoints:
+        return
+    grid = Table.grid(padding=(0, 2))
+    for each in endpoints[:MOST_LINES]:
+        style = "" if each.state == "Ready" else "yellow"
+        load = f"{each.running} running, {each.waiting} waiting, KV {each.kv_usage:.0%}"
+        grid.add_row(
+            each.pool,
+            each.address,
+            Text(each.state, style=style),
+            Text(load if each.running is not None else "", style="dim"),
+        )
+    parts: list[RenderableType] = [Text("endpoints"), grid]
+    if (more := len(endpoints) - MOST_LINES) > 0:
+        parts.append(Text(f"… {more} more", style="dim"))
+    root.add(Group(*parts))
 
 
 def _add_evidence(root: Tree, rollout: InferenceRollout) -> None:

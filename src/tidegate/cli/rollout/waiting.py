@@ -2,17 +2,20 @@
 
 import asyncio
 from collections.abc import Set as AbstractSet
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Final
 
 from tidegate.api.errors import NotFoundError, TidegateError
 from tidegate.api.rollout import InferenceRollout, Phase
-from tidegate.cli.rollout.client import Client
+from tidegate.cli.rollout.client import Client, pause
+from tidegate.cli.rollout.endpoints import look
 from tidegate.cli.rollout.progress import ENDS, FAILED
 from tidegate.cli.rollout.view import Screen, summary
-from tidegate.rollout.plan import brief
+from tidegate.rollout.plan import brief, plan_of
 
 DONE: Final = 0
+LOOK_S: Final = 1.0
+"""Between two looks at the endpoints."""
 ABORTED: Final = 3
 """It ended without the canary: aborted or rolled back."""
 
@@ -48,6 +51,7 @@ async def until_over(
 
     """
     last: InferenceRollout | None = None
+    looking = asyncio.ensure_future(_keep_looking(client, name, screen))
     try:
         async with (
             asyncio.timeout(timeout_s),
@@ -66,7 +70,19 @@ async def until_over(
             f"{name} hasn't ended in {brief(timeout_s or 0)}{now}; it goes on:"
             f" `tidegate rollout get {name} -w` shows it"
         ) from error
+    finally:
+        looking.cancel()
+        await asyncio.gather(looking, return_exceptions=True)
     raise NotFoundError(f"the rollout {name} is gone")
+
+
+async def _keep_looking(client: Client, name: str, screen: Screen) -> None:
+    """Look at the endpoints again and again, where somebody sees it."""
+    while screen.live_picture:
+        with suppress(TidegateError):
+            rollout = await client.get(name)
+            screen.endpoints = await look(client, plan_of(rollout.spec))
+        await pause(LOOK_S)
 
 
 def is_over(
