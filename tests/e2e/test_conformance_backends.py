@@ -35,7 +35,7 @@ def to_service(name: str, port: int | None = 80, **fields: object) -> dict:
 def test_weights_are_shares_and_0_gets_nothing(place: Place):
     """HTTPRouteWeight."""
     place.apply(route("route", rule(to("a", 70), to("b", 30), to("c", 0))))
-    eventually(lambda: set(place.shares(30)), {"a", "b"})
+    eventually(lambda: set(place.shares(30)), {"a", "b"}, in_a_row=3)
     shares = place.shares(500)
     assert near(shares["a"], 500, 0.7)
     assert near(shares["b"], 500, 0.3)
@@ -65,7 +65,7 @@ def test_filters_of_a_backend_run_only_where_it_was_chosen(place: Place):
         return to(name, weight, filters=[step("RequestHeaderModifier", **edits)])
 
     place.apply(route("route", rule(tagged("a", 70), tagged("b", 30), tagged("c", 0))))
-    eventually(lambda: set(place.shares(30)), {"a", "b"})
+    eventually(lambda: set(place.shares(30)), {"a", "b"}, in_a_row=3)
     answers = [place.ask(headers={"Backend": "mine"}) for _ in range(200)]
     assert {(one.by, one.sent("backend")) for one in answers} == {("a", "a"), ("b", "b")}
     assert near([one.by for one in answers].count("a"), 200, 0.7)
@@ -93,7 +93,7 @@ def test_a_backend_that_cant_be_had_is_500_with_a_reason(place: Place, backend: 
 
 def test_an_invalid_backend_fails_its_own_share_only(place: Place):
     place.apply(route("route", rule(to("a", 70), to("nowhere", 30))))
-    eventually(lambda: set(place.shares(30)), {"a", 500})
+    eventually(lambda: set(place.shares(30)), {"a", 500}, in_a_row=3)
     shares = place.shares(300)
     assert near(shares[500], 300, 0.3)
     assert shares["a"] + shares[500] == 300
@@ -221,5 +221,5 @@ def test_pools_and_services_share_a_rule(place: Place):
         service("web", selector={"app": "b"}, ports=[{"port": 80}]),
         route("route", rule(to("a", 1), to_service("web", weight=1))),
     )
-    eventually(lambda: set(place.shares(30)), {"a", "b"})
+    eventually(lambda: set(place.shares(30)), {"a", "b"}, in_a_row=3)
     assert near(place.shares(200)["a"], 200, 0.5)

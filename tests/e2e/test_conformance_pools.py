@@ -153,7 +153,7 @@ def test_a_split_of_two_pools_keeps_to_its_weights_and_to_their_endpoints(place:
     members = {"primary": "abc", "secondary": "def"}
     pools = [part for name, own in members.items() for part in place.pool(name, *own)]
     place.apply(*pools, route("route", rule(to("primary", 70), to("secondary", 30))))
-    eventually(lambda: seen(place, 60) == members, True)
+    eventually(lambda: seen(place, 60), members, in_a_row=2)
 
     with ThreadPoolExecutor(5) as clients:
         answers = list(clients.map(lambda _: place.ask(method="POST", body=b"{}"), range(200)))
