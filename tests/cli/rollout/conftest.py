@@ -48,13 +48,15 @@ class Desk:
             status["observedGeneration"] = made.metadata.generation
             await store.apply_status(InferenceRollout, key, status, manager="test")
 
-        self._with_store(work)
+        self.with_store(work)
 
     def get(self, name: str) -> InferenceRollout:
         """Return a rollout as it is now."""
-        return self._with_store(lambda store: store.get(InferenceRollout, Key("default", name)))
+        return self.with_store(lambda store: store.get(InferenceRollout, Key("default", name)))
 
-    def _with_store(self, work: Any) -> Any:
+    def with_store(self, work: Any) -> Any:
+        """Return what `work` returns of a client of the store."""
+
         async def whole() -> Any:
             store = HttpStore.from_kubeconfig(self.kubeconfig)
             try:

@@ -5,6 +5,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tidegate.api.core import Namespace
+from tidegate.api.gateway import HTTPRoute
+from tidegate.api.inference import GROUP, InferencePool
+from tidegate.api.meta import Key
+from tidegate.api.tidegate import ModelServer
+from tidegate.store.client import HttpStore
+
 EXAMPLES = Path(__file__).parents[3] / "examples"
 KINDS = ("node", "base-model", "adapter", "bad-canary")
 
@@ -76,3 +83,35 @@ def test_a_rollout_that_is_not_in_the_file_is_told(desk, tmp_path):
     ran = desk("plan", "other", "-f", manifest(tmp_path))
     assert ran.exit_code == 1
     assert "found move" in ran.stderr
+
+
+def pool(name: str) -> dict:
+    return {"selector": {"matchLabels": {"app": name}}, "targetPorts": [{"number": 8000}]}
+
+
+async def a_route_with_two_pools(store: HttpStore, namespace: str) -> None:
+    """Have all that a rollout needs; of the canary, no endpoint is ready."""
+    await store.apply(Namespace, Key("", namespace), {}, manager="test")
+    refs = [{"name": name, "group": GROUP, "kind": "InferencePool", "weight": weight}
+            for name, weight in (("llm", 100), ("llm-new", 0))]  # fmt: skip
+    spec = {"rules": [{"backendRefs": refs}]}
+    await store.apply(HTTPRoute, Key(namespace, "route"), {"spec": spec}, manager="test")
+    for name, state in (("llm", "Ready"), ("llm-new", "Starting")):
+        key = Key(namespace, name)
+        await store.apply(InferencePool, key, {"spec": pool(name)}, manager="test")
+        server = {"metadata": {"labels": {"app": name}}, "spec": {"addresses": ["127.0.0.1:1"]}}
+        await store.apply(ModelServer, key, server, manager="test")
+        status = {"endpoints": [{"address": "127.0.0.1:1", "state": state}]}
+        await store.apply_status(ModelServer, key, status, manager="test")
+
+
+def test_what_is_there_is_found_and_what_is_not_ready_blocks(desk, tmp_path):
+    desk.with_store(lambda store: a_route_with_two_pools(store, "lint"))
+    ran = desk("lint", "-n", "lint", "-f", manifest(tmp_path))
+    assert ran.exit_code == 1
+    finding, verdict = ran.stdout.splitlines()
+    assert finding.startswith("block  ReadyEndpoints: No endpoint of llm-new is ready.")
+    assert verdict == "move would not start."
+    waived = desk("lint", "-n", "lint", "-f", manifest(tmp_path, waivers=["ReadyEndpoints"]))
+    assert waived.exit_code == 0
+    assert "waived ReadyEndpoints" in waived.stdout
