@@ -1,7 +1,8 @@
 """Who answers: weights, references that lead nowhere, and Services.
 
 Each test names the upstream test whose behaviour it mirrors. Backends are InferencePools where
-upstream has Services, and Services where that is the point.
+upstream has Services, and Services where that is the point. Left out, because endpoints are
+spoken to in plain HTTP/1.1: HTTPRouteBackendProtocolH2C and HTTPRouteBackendProtocolWebSocket.
 """
 
 import math
