@@ -1,7 +1,5 @@
 """Abort, at every phase: the canary has nothing soon after kubectl returned."""
 
-from pathlib import Path
-
 import pytest
 
 from tidegate.testing.deployment import EXAMPLES, Deployment, deployed

@@ -94,7 +94,7 @@ def test_copies_go_from_the_stable_to_the_canary():
     rule = rule_of(route(90, 10), rollout(mirror={"percent": 20, "purpose": "Warm"}))
     by_name = {arm.name: arm for arm in rule.arms}
     (copy,) = by_name["a-old"].filters.mirrors
-    assert (copy.backend.name, copy.share, copy.rollout) == ("z-new", 0.2, True)
+    assert (copy.backend.name, copy.share, copy.purpose) == ("z-new", 0.2, "Warm")
     assert by_name["z-new"].filters.mirrors == ()
     assert rule.filters.mirrors == ()
 

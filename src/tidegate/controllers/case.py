@@ -56,6 +56,11 @@ class Case:
         elif math.isinf(self.epoch_since):
             self.epoch_since = math.ceil(now + ADOPT_S)
 
+    @property
+    def settled(self) -> bool:
+        """Whether the workers have the present weight, as far as can be told."""
+        return not math.isinf(self.epoch_since)
+
     def to_write(self, now: float) -> bool:
         """Whether the state must be persisted before anything else is done."""
         if self.state == self.persisted:

@@ -15,6 +15,7 @@ import structlog
 from tidegate.controllers.loop import pause
 from tidegate.controllers.shelf import Frame, Shelf
 from tidegate.controllers.trail import Trail
+from tidegate.judge.pairs import Pairs
 from tidegate.rollout.facts import TrafficFacts
 from tidegate.routing.session import Feature
 from tidegate.telemetry.ask import ask
@@ -62,7 +63,7 @@ class Records:
         if known is not None and same:
             return known
         for frame in self._shelf.read(uid):
-            trail.add(frame.boot, frame.number, trail.of(frame.blocks))
+            trail.add(frame.boot, frame.number, trail.of(frame.blocks), frame.pairs)
         self._trails[uid] = trail
         return trail
 
@@ -153,9 +154,12 @@ class Records:
         for uid, trail in list(self._trails.items()):
             fresh = False
             for parcel in shipment.parcels:
-                blocks = trail.of(parcel.blocks)
-                if blocks and trail.add(shipment.boot, parcel.number, blocks):
-                    self._shelf.append(uid, Frame(shipment.boot, parcel.number, blocks))
+                blocks, pairs = trail.of(parcel.blocks), parcel.pairs.get(trail.scope, Pairs())
+                if not blocks and not pairs.counts:
+                    continue
+                if trail.add(shipment.boot, parcel.number, blocks, pairs):
+                    frame = Frame(shipment.boot, parcel.number, blocks, pairs)
+                    self._shelf.append(uid, frame)
                     fresh = True
             if fresh:
                 self._on_news(uid)

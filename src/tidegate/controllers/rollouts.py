@@ -35,9 +35,10 @@ from tidegate.controllers.senses import Senses
 from tidegate.controllers.shelf import Shelf
 from tidegate.controllers.sight import MANAGER
 from tidegate.controllers.statuses import stored_status
+from tidegate.controllers.trail import Trail
+from tidegate.controllers.verdicts import Decider
 from tidegate.rollout.claims import Claim, owners
 from tidegate.rollout.commands import Announce, AskGate, LoadAdapter, UnloadAdapter
-from tidegate.rollout.decider import decide
 from tidegate.rollout.due import due
 from tidegate.rollout.events import Announced, Checked, Event, Judged, SpecSeen, WorldSeen
 from tidegate.rollout.observed import Observed
@@ -51,7 +52,6 @@ LOOK_S: Final = 0.5
 """Between two looks at a rollout that moves."""
 WAIT_S: Final = 2.0
 """Between two looks at one that waits."""
-RECENT_S: Final = 60.0
 GATE_AGAIN_S: Final = 10.0
 """A closed gate is asked again after this."""
 ADAPTER_AGAIN_S: Final = 3.0
@@ -87,6 +87,8 @@ class Rollouts:
         self._now = now
         self._newest = Newest(cache)
         self._cases: dict[Key, Case] = {}
+        self._deciders: dict[str, Decider] = {}
+        """By the rollout's uid."""
         self.records = Records(run, shelf, now, self._heard)
         self._probes = Probes(now, self._look_at_all)
         self._gauges = Gauges(now)
@@ -167,6 +169,7 @@ class Rollouts:
         case = self._cases.pop(key, None)
         if case is not None:
             self.records.leave(case.uid)
+            self._deciders.pop(case.uid, None)
             if case.jobs is not None:
                 case.jobs.cancel()
 
@@ -215,9 +218,14 @@ class Rollouts:
             yield Checked(_explained(case, findings))
         state, trail = case.state, case.trail
         if state.stage in MOVING and trail is not None:
-            recent = trail.tally(max(now - RECENT_S, case.forgiven, state.run_since))
-            epoch = trail.tally(case.epoch_since)
-            yield Judged(decide(state, recent=recent, epoch=epoch, now=now))
+            yield Judged(self._decider(case, trail).verdict(case, now))
+
+    def _decider(self, case: Case, trail: Trail) -> Decider:
+        """Return who judges this run; a later run is judged anew."""
+        known = self._deciders.get(case.uid)
+        if known is None or known.run != case.state.run or known.trail is not trail:
+            known = self._deciders[case.uid] = Decider(case.state, trail)
+        return known
 
     # what is kept and done
 

@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from tidegate.judge.block import Block
+from tidegate.judge.pairs import Pairs
 
 MOST_BYTES: Final = 16 * 1024 * 1024
 """Of one file; days of a busy rollout."""
@@ -26,6 +27,7 @@ class Frame(msgspec.Struct, array_like=True, frozen=True):
     boot: str
     number: int
     blocks: list[Block]
+    pairs: Pairs | None = None
 
 
 _DECODER: Final = msgspec.msgpack.Decoder(Frame)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from tidegate.judge.block import SKETCH, Block, Place, merge
+from tidegate.judge.pairs import Pairs, merge_pairs
 from tidegate.rollout.decider import Counts, Tally
 
 MOST_BLOCKS: Final = 50_000
@@ -19,6 +20,10 @@ class Trail:
         self.scope = scope
         self.stable = stable
         self.canary = canary
+        self.pairs = Pairs()
+        """Shadowed requests, of the whole rollout."""
+        self.fresh: list[Block] = []
+        """Blocks that nobody has taken yet; see `take`."""
         self._blocks: dict[Place, Block] = {}
         self._known: set[tuple[str, int]] = set()
 
@@ -27,11 +32,17 @@ class Trail:
         arms = (self.stable, self.canary)
         return [b for b in blocks if b.place.scope == self.scope and b.place.arm in arms]
 
-    def add(self, boot: str, number: int, blocks: Iterable[Block]) -> bool:
-        """Take a parcel's blocks in; return False if that was done before."""
+    def add(
+        self, boot: str, number: int, blocks: Iterable[Block], pairs: Pairs | None = None
+    ) -> bool:
+        """Take a parcel in; return False if that was done before."""
         if (boot, number) in self._known:
             return False
         self._known.add((boot, number))
+        if pairs is not None:
+            self.pairs = merge_pairs(self.pairs, pairs)
+        blocks = list(blocks)
+        self.fresh = [*self.fresh, *blocks][-MOST_BLOCKS:]
         for block in blocks:
             there = self._blocks.get(block.place)
             self._blocks[block.place] = block if there is None else merge(there, block)
@@ -40,6 +51,16 @@ class Trail:
             for place in oldest:
                 del self._blocks[place]
         return True
+
+    def take(self) -> list[Block]:
+        """Return the blocks that came since the last call."""
+        taken, self.fresh = self.fresh, []
+        return taken
+
+    def paired(self) -> int:
+        """Return how many requests both arms have answered."""
+        count = self.pairs.counts.get("failed")
+        return count.total if count is not None else 0
 
     def tally(self, since: float) -> Tally:
         """Return both arms' counts of the requests that began at `since` or later."""

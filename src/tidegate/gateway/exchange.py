@@ -5,14 +5,16 @@ with. An exchange ends exactly once: by `_finish`, which hands its record over.
 """
 
 import asyncio
+from dataclasses import replace
 from typing import Final, Protocol
 
-from tidegate.gateway import models, reply
+from tidegate.gateway import models, reply, shadow
 from tidegate.gateway.mirror import mirror
 from tidegate.gateway.payload import request_payload
 from tidegate.gateway.plane import Live, Plane
 from tidegate.gateway.rename import Renamer, renamed
 from tidegate.gateway.request import Incoming
+from tidegate.gateway.shadow import Twin
 from tidegate.gateway.sse import EventMeter
 from tidegate.gateway.upstream import Dialing, Failed, Headers, Upstream
 from tidegate.judge.record import Record
@@ -25,7 +27,7 @@ from tidegate.routing.match import Request as MatchRequest
 from tidegate.routing.match import match, misdirected
 from tidegate.routing.session import NO_HINTS, BodyHints, parse_hints, session_key
 from tidegate.routing.split import choose_arm, point
-from tidegate.routing.table import Arm, Backend, Match, Redirect, Rewrites, Rule
+from tidegate.routing.table import Arm, Backend, Match, Mirror, Redirect, Rewrites, Rule
 
 _CLIENT_LEFT: Final = 499
 """nginx's status for a client that left; it is recorded and never sent."""
@@ -78,6 +80,7 @@ class Exchange:
         "_renamer",
         "_request",
         "_timer",
+        "_twin",
         "record",
     )
 
@@ -99,6 +102,7 @@ class Exchange:
         self._out: list[bytes] = []
         self._meter: EventMeter | None = None
         self._renamer: Renamer | None = None
+        self._twin: Twin | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._attempt_timer: asyncio.TimerHandle | None = None
         self._progress = request.began
@@ -164,10 +168,16 @@ class Exchange:
         elif arm.failure is not None:
             self._refuse(arm.failure.status, arm.failure.reason, arm.failure.message)
         elif arm.backend is not None:
-            self._pick(rule, arm, arm.backend, live, session)
+            self._pick(rule, arm, arm.backend, live, session, draw)
 
     def _pick(
-        self, rule: Rule, arm: Arm, backend: Backend, live: Live, session: bytes | None
+        self,
+        rule: Rule,
+        arm: Arm,
+        backend: Backend,
+        live: Live,
+        session: bytes | None,
+        draw: int,
     ) -> None:
         plane = self._plane
         self.record.pool = backend.key
@@ -184,10 +194,25 @@ class Exchange:
             return
         self._fallbacks = [*pick.fallbacks, pick.endpoint]
         self._attempts_left = rule.retry.attempts
+        body = request.body
         self._hold(request_payload(request, plane, rule, arm, self._prefix()))
         self._send(pick.endpoint)
         for each in (*rule.filters.mirrors, *arm.filters.mirrors):
-            mirror(plane, live, each, self._payload, self._request.method == "HEAD")
+            if not each.purpose:
+                mirror(plane, live, each, self._payload, self._request.method == "HEAD")
+            elif shadow.wants(plane, live, each, draw, request):
+                self._copy(live, each, replace(request, body=body), session)
+
+    def _copy(self, live: Live, to: Mirror, request: Incoming, session: bytes | None) -> None:
+        """Send a copy to a rollout's canary: a short one to warm it, or one to compare."""
+        payload, comparing = self._payload, to.purpose == "Shadow"
+        if not comparing and self._arm is not None:
+            short = shadow.shortened(request)
+            payload = request_payload(short, self._plane, self._rule(), self._arm, self._prefix())
+        same = comparing and shadow.repeatable(request.body)
+        twin = Twin(self._plane, self.record, compare=comparing, same=same)
+        if twin.send(live, to, payload, session) and comparing:
+            self._twin = twin
 
     def _rename(
         self, rewrites: Rewrites, model: str, session: bytes | None
@@ -292,6 +317,8 @@ class Exchange:
         record.response_bytes += len(data)
         if self._meter is not None:
             self._meter.feed(data, at)
+        if self._twin is not None:
+            self._twin.heard(data)
         if self._renamer is not None:
             data = self._renamer.feed(data)
         if data:
@@ -529,6 +556,8 @@ class Exchange:
         plane.running.pop(id(self), None)
         self.record.duration_s = plane.clock() - self._request.began
         plane.emit(self.record)
+        if self._twin is not None:
+            self._twin.over()
         return True
 
     def _cancel_upstream(self) -> None:

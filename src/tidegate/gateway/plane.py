@@ -84,6 +84,8 @@ class Plane:
     """Takes each finished request's record."""
     reject: Callable[[str], None]
     """Counts what was refused before it was a request, by reason."""
+    paired: Callable[[Record, Record, bool | None], None] = lambda _canary, _stable, _differ: None
+    """Takes a pair of a shadow: the canary's record, the stable's, whether the answers differ."""
     live: Live | None = None
     budget: RetryBudget = field(default_factory=RetryBudget)
     draining: bool = False

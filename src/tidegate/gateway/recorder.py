@@ -14,6 +14,7 @@ from urllib.parse import parse_qs
 from msgspec.structs import replace
 
 from tidegate.judge.block import Folder, scope_of
+from tidegate.judge.pairs import Pairs
 from tidegate.judge.record import Record
 from tidegate.telemetry.shipment import Demand, Parcel, Running, Shipment, encode
 
@@ -46,6 +47,7 @@ class Recorder:
         self._folder = Folder(span_s=SPAN_S)
         self._parcels: deque[Parcel] = deque(maxlen=MOST_PARCELS)
         self._number = 0
+        self._pairs: dict[str, Pairs] = {}
         self._demands: dict[tuple[str, str], Demand] = {}
 
     def fold(self, record: Record) -> None:
@@ -53,6 +55,16 @@ class Recorder:
         self._folder.fold(record)
         if record.arm:
             self._note(record)
+
+    def pair(self, canary: Record, stable: Record, differ: bool | None) -> None:
+        """Count a request that both arms have answered.
+
+        `differ` says whether two answers differ that should be the same; None: they need not.
+        """
+        pairs = self._pairs.setdefault(scope_of(stable.route, stable.rule), Pairs())
+        pairs.compare(canary, stable)
+        if differ is not None:
+            pairs.note("differs", canary=differ, stable=False)
 
     def answer(self, query: str) -> bytes:
         """Return what the controller doesn't have yet, as msgpack."""
@@ -62,9 +74,11 @@ class Recorder:
             self._forget(int(after))
         now = self._now()
         self._folder.look(self._running.values(), now)
-        if blocks := self._folder.take():
+        blocks = self._folder.take()
+        if blocks or self._pairs:
             self._number += 1
-            self._parcels.append(Parcel(self._number, blocks))
+            self._parcels.append(Parcel(self._number, blocks, self._pairs))
+            self._pairs = {}
         demands = list(self._demands.values())
         return encode(Shipment(self._boot, now, list(self._parcels), self._count(), demands))
 

@@ -62,6 +62,7 @@ async def _run(settings: WorkerSettings, now: Callable[[], float]) -> None:
         reject=metrics.reject,
     )
     recorder = Recorder(plane.running, now, boot=f"{settings.worker_id}-{os.getpid()}-{now():.3f}")
+    plane.paired = recorder.pair
     plane.emit = _emitter(metrics, recorder, access_log=settings.access_log)
     store = HttpStore.from_kubeconfig(settings.kubeconfig)
     try:

@@ -14,7 +14,7 @@ Read from the statuses of InferenceRollouts, so that all workers agree without b
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from typing import Final
+from typing import Final, Literal
 
 from tidegate.api.meta import Key
 from tidegate.api.rollout import InferenceRollout
@@ -32,6 +32,7 @@ class Move:
     canary: str
     mirrored: float = 0.0
     """The share of the sessions whose requests are copied to the canary, 0..1."""
+    purpose: Literal["Warm", "Shadow"] = "Shadow"
 
     def ordered(self, arms: Sequence[Arm]) -> tuple[Arm, ...]:
         """Return the arms with the canary right before the stable, and what is copied."""
@@ -46,7 +47,7 @@ class Move:
     def _copied(self, stable: Arm, canary: Arm) -> Arm:
         if not self.mirrored or canary.backend is None or stable.backend is None:
             return stable
-        copy = Mirror(canary.backend, self.mirrored, rollout=True)
+        copy = Mirror(canary.backend, self.mirrored, self.purpose)
         filters = replace(stable.filters, mirrors=(*stable.filters.mirrors, copy))
         return replace(stable, filters=filters)
 
@@ -88,4 +89,4 @@ def _precedence(rollout: InferenceRollout) -> tuple[bool, str, Key]:
 def _move(rollout: InferenceRollout) -> Move:
     spec, mirror = rollout.spec, rollout.status.mirror
     salt = blake2b(rollout.metadata.uid.encode(errors="replace"), digest_size=16).digest()
-    return Move(salt, spec.stable, spec.canary, mirror.percent / 100)
+    return Move(salt, spec.stable, spec.canary, mirror.percent / 100, mirror.purpose)

@@ -143,8 +143,9 @@ class Mirror:
 
     backend: Backend
     share: float
-    rollout: bool = False
-    """Whether a rollout's canary gets the copies: of whole sessions, the first to come to it."""
+    purpose: Literal["", "Warm", "Shadow"] = ""
+    """Why a rollout's canary gets the copies: of whole sessions, the first to come to it. A
+    filter of a route has none, and copies request by request."""
 
 
 @dataclass(frozen=True, slots=True)

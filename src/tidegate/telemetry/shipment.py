@@ -8,6 +8,7 @@ run of a worker, which `boot` names.
 import msgspec
 
 from tidegate.judge.block import Block
+from tidegate.judge.pairs import Pairs
 
 
 class Parcel(msgspec.Struct, array_like=True, frozen=True):
@@ -15,6 +16,8 @@ class Parcel(msgspec.Struct, array_like=True, frozen=True):
 
     number: int
     blocks: list[Block]
+    pairs: dict[str, Pairs] = {}
+    """Shadowed requests, by scope."""
 
 
 class Running(msgspec.Struct, array_like=True, frozen=True):
