@@ -36,6 +36,11 @@ BAD = {
     "hidden dot segments": b"GET /public/%2e%2E/private HTTP/1.1\r\nHost: x\r\n\r\n",
     "no path": b"GET x HTTP/1.1\r\nHost: x\r\n\r\n",
     "HTTP/2 preface": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "HTTP/2 in clear": b"GET / HTTP/2.0\r\nHost: x\r\n\r\n",
+    "HTTP/0.9": b"GET /\r\n\r\n",
+    "dot segments of an encoded slash": b"GET /public/..%2fprivate HTTP/1.1\r\nHost: x\r\n\r\n",
+    "dot segments of backslashes": b"GET /public/..\\private HTTP/1.1\r\nHost: x\r\n\r\n",
+    "dot segments with parameters": b"GET /public/..;/private HTTP/1.1\r\nHost: x\r\n\r\n",
     "an unknown version": b"GET / HTTP/1.2\r\nHost: x\r\n\r\n",
     "an unknown method": b"FROB / HTTP/1.1\r\nHost: x\r\n\r\n",
 }
@@ -72,6 +77,56 @@ async def test_the_absolute_form_is_served_for_its_own_host():
             got = await gw.ask(b"GET http://a.test/p?q HTTP/1.1\r\nHost: other\r\n\r\n")
             assert got.status == 200
             assert (server.seen[0].target, server.seen[0].header("host")) == ("/p?q", "a.test")
+
+
+@pytest.mark.parametrize(
+    ("target", "reached"),
+    [
+        ("/private/x", "private"),
+        ("/%70rivate/x", "private"),
+        ("/privat%65/%78?%61=%62", "private"),
+        ("/private%2Fx", "all"),
+        ("/%2570rivate/x", "all"),
+    ],
+)
+async def test_a_path_meets_its_rule_however_it_is_encoded(target: str, reached: str):
+    async with scripted(says(answer())) as one, scripted(says(answer())) as other:
+        rules = [
+            {"matches": [{"path": {"value": "/private"}}], "backendRefs": [to("private")]},
+            {"backendRefs": [to("all")]},
+        ]
+        pools = pool("private", one.address), pool("all", other.address)
+        async with gateway(*pools, route(*rules)) as gw:
+            assert (await gw.get(target)).header("x-tidegate-pool") == reached
+
+
+async def test_an_upgrade_that_is_ignored_changes_nothing_else():
+    async with serving(says(answer())) as (gw, server):
+        got = await gw.ask(
+            b"POST / HTTP/1.1\r\nHost: x\r\nX-Request-Id: one\r\nX-Named: 1\r\nX-Kept: 2\r\n"
+            b"Connection: close, Upgrade, X-Named\r\nUpgrade: h2c\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+        )
+        assert (got.status, got.header("connection")) == (200, "close")
+        (seen,) = server.seen
+        names = [name for name, _ in seen.headers]
+        assert (seen.body, names.count("x-request-id"), "x-named" in names) == (b"hello", 1, False)
+        assert (seen.header("x-request-id"), seen.header("x-kept")) == ("one", "2")
+
+
+async def test_an_http10_upgrade_stays_http10():
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+    async with serving(says(chunked)) as (gw, _server):
+        got = await gw.ask(b"GET / HTTP/1.0\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n")
+        assert (got.header("transfer-encoding"), got.body) == (None, b"abc")
+
+
+async def test_a_thousand_pipelined_upgrades_are_answered():
+    async with serving(says(answer())) as (gw, _server):
+        connection = await gw.connect()
+        one = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+        connection.writer.write(one * 1000)
+        assert {(await connection.answer()).status for _ in range(1000)} == {200}
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))

@@ -223,6 +223,8 @@ class Upstream(asyncio.Protocol):
             if status < CONTINUE or status == SWITCHING:
                 raise ValueError(f"nobody asked for status {status:03}")
             return
+        if sum(len(name) + len(value) for name, value in self._headers) > self._pool.head_bytes:
+            raise ValueError("the headers are too large")
         bodiless = self._head_only or status in {NO_CONTENT, NOT_MODIFIED}
         if not (bodiless or self._chunked or self._length is not None):
             self._until_close = True
