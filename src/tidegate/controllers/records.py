@@ -143,9 +143,11 @@ class Records:
             self._silent.add(name)
         else:
             self._silent.discard(name)
-            self._take(name, shipment, last)
+            self.take(name, shipment)
 
-    def _take(self, name: str, shipment: Shipment, last: Shipment | None) -> None:
+    def take(self, name: str, shipment: Shipment) -> None:
+        """Take what a worker (by its socket's name) said."""
+        last = self._last.get(name)
         same = last is not None and last.boot == shipment.boot
         if same and last is not None and not shipment.parcels and last.parcels:
             # The number of the newest parcel is remembered until there is a newer one.

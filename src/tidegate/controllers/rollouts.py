@@ -107,10 +107,14 @@ class Rollouts:
                 for work in (self.records.run(), self._gauges.run(), self.loop.run()):
                     group.create_task(work)
         finally:
-            for key in list(self._cases):
-                self._forget(key)
-            await self._probes.close()
-            await self._calls.close()
+            await self.close()
+
+    async def close(self) -> None:
+        """End all that goes on beside the looks."""
+        for key in list(self._cases):
+            self._forget(key)
+        await self._probes.close()
+        await self._calls.close()
 
     def changed(self, kind: type[Resource], key: Key) -> None:
         """Say that an object of `sight.KINDS` changed."""
