@@ -41,6 +41,8 @@ class Case:
     epoch: int = -1
     epoch_since: float = math.inf
     """When all workers had the epoch's weight."""
+    down_since: float | None = None
+    """Since when the canary has had no ready endpoint, while the stable has."""
     forgiven: float = 0.0
     """When people said to go on in spite of a failure: what was before doesn't fail it again."""
 

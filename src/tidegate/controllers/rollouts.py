@@ -93,7 +93,7 @@ class Rollouts:
         self._probes = Probes(now, self._look_at_all)
         self._gauges = Gauges(now)
         self._calls = Calls()
-        self._senses = Senses(cache, self._newest, self.records, self._probes, self._gauges)
+        self._senses = Senses(cache, self._newest, self.records, self._probes, self._gauges, now)
         self.loop: Loop[Key] = Loop("rollouts", self.reconcile)
 
     async def run(self) -> None:

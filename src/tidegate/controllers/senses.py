@@ -4,7 +4,8 @@ Objects come from the cache, counts from the workers, loads from the servers' me
 and adapters from probes. Whatever isn't known yet is left out, and asked for beside the look.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from tidegate.api.meta import Key
@@ -27,6 +28,8 @@ BEFORE_S: Final = 2.0
 """How old models' lists may be before the start."""
 MOVING_S: Final = 10.0
 """And while it moves."""
+DOWN_S: Final = 3.0
+"""A pool that has had no ready endpoint for so long is down."""
 ADAPTERS_S: Final = 1.0
 """And where adapters come and go."""
 
@@ -35,24 +38,33 @@ class Senses:
     """Looks at the world."""
 
     def __init__(
-        self, cache: Cache, newest: Newest, records: Records, probes: Probes, gauges: Gauges
+        self,
+        cache: Cache,
+        newest: Newest,
+        records: Records,
+        probes: Probes,
+        gauges: Gauges,
+        now: Callable[[], float],
     ) -> None:
         self._cache = cache
         self._newest = newest
         self._records = records
         self._probes = probes
         self._gauges = gauges
+        self._now = now
 
     def observed(self, case: Case, rollout: InferenceRollout, *, owner: str) -> Observed:
         """Return the world as it is now."""
         state, namespace = case.state, rollout.metadata.namespace
         plan = state.plan
         room = self._room(state, namespace)
+        stable = self._pool(state, plan.stable, namespace)
+        canary = self._pool(state, plan.canary, namespace)
         return Observed(
             target=sight.target(plan, namespace, self._newest),
             owner=owner,
-            stable=self._pool(state, plan.stable, namespace),
-            canary=self._pool(state, plan.canary, namespace),
+            stable=stable,
+            canary=self._sure(case, stable, canary),
             finalizer=FINALIZER in rollout.metadata.finalizers,
             cap=room.cap,
             cap_message=room.message,
@@ -88,6 +100,22 @@ class Senses:
         in_flight = self._records.running(str(Key(namespace, name)), models)
         return sight.pool_seen(name, namespace, self._cache, in_flight=in_flight)
 
+    def _sure(self, case: Case, stable: PoolSeen, canary: PoolSeen) -> PoolSeen:
+        """Return the canary's pool; that it is down is only said when it is down by itself.
+
+        After a restart of everything, both pools begin without an endpoint, and one of them
+        has its first before the other. Meanwhile failed requests speak for themselves.
+        """
+        if canary.ready or not canary.exists or case.state.stage in BEFORE:
+            case.down_since = None
+            return canary
+        if not stable.ready:
+            case.down_since = None
+        elif case.down_since is None:
+            case.down_since = self._now()
+        long = case.down_since is not None and self._now() - case.down_since >= DOWN_S
+        return canary if long else replace(canary, ready=None)
+
     def _engines(self, side: str, namespace: str) -> Mapping[str, str]:
         return sight.endpoints(side, namespace, self._cache).engines
 
@@ -95,8 +123,10 @@ class Senses:
         plan = state.plan
         if plan.type == "Adapter" or state.stage not in BEFORE | MOVING:
             return Headroom(None)
-        canary = self._gauges.load(self._engines(plan.canary, namespace))
-        stable = self._gauges.load(self._engines(plan.stable, namespace))
+        engines = [self._engines(side, namespace) for side in (plan.canary, plan.stable)]
+        # Without an endpoint there is nothing to measure; `_sure` says when that counts.
+        loads = [self._gauges.load(each) if each else None for each in engines]
+        canary, stable = loads
         return Headroom(None) if canary is None or stable is None else headroom(canary, stable)
 
     def _warmth(self, state: State, namespace: str) -> Warmth | None:

@@ -48,8 +48,9 @@ def intend(up: Deployment, name: str = "move", **spec: Any) -> float:
 
 
 def status(up: Deployment, name: str = "move") -> dict[str, Any]:
-    """Return a rollout's status."""
-    found: dict[str, Any] = up.kubectl.json("inferencerollout", name).get("status", {})
+    """Return a rollout's status; an empty one while the API is away."""
+    ran = up.kubectl.run("get", "inferencerollout", name, "-o", "json")
+    found: dict[str, Any] = msgspec.json.decode(ran.out).get("status", {}) if not ran.code else {}
     return found
 
 
@@ -65,9 +66,9 @@ def until(
     def reached() -> bool:
         seen.clear()
         seen.update(status(up, name))
-        return bool(
-            seen.get("phase") == condition if isinstance(condition, str) else condition(seen)
-        )
+        if isinstance(condition, str):
+            return seen.get("phase") == condition
+        return bool(seen and condition(seen))
 
     try:
         wait_until(reached, timeout_s, f"{name} to be {condition}")
