@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tidegate.api.errors import NotFoundError
+from tidegate.api.event import Event
 from tidegate.api.gateway import HTTPRoute
 from tidegate.api.inference import InferencePool
 from tidegate.api.meta import Key
@@ -39,6 +40,15 @@ async def test_it_completes_and_lets_everything_go(world: Steered):
     assert await world.weights() == (0, 100)
     assert world.reach == [(100, 0), (80, 20), (0, 100)]
     assert rollout.metadata.finalizers == ()
+
+
+async def test_each_change_is_an_event_once(world: Steered):
+    rollout = await finished(world, "Completed")
+    events, _ = await world.engine.list(Event)
+    told = sorted(events, key=lambda event: int(event.metadata.name.rpartition("-")[2]))
+    assert [each.message for each in told] == [each.message for each in rollout.status.history]
+    assert {each.involved_object.uid for each in told} == {rollout.metadata.uid}
+    assert {each.type for each in told} == {"Normal"}
 
 
 async def test_a_bad_canary_is_rolled_back_with_the_reason(world: Steered):

@@ -33,6 +33,14 @@ def accepted(conditions: str) -> Column:
     return Column("Accepted", f'{conditions}[?(@.type=="Accepted")].status')
 
 
+def involved(obj: Mapping[str, Any]) -> str:
+    """Return what an event is about, as `kind/name`."""
+    about = obj.get("involvedObject")
+    if not isinstance(about, Mapping):
+        return ""
+    return f"{str(about.get('kind', '')).lower()}/{about.get('name', '')}"
+
+
 def cell(column: Column, obj: Mapping[str, Any]) -> str | int | float | bool | None:
     """Return what `column` shows of `obj`; None for nothing.
 

@@ -9,13 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from tidegate.api import core, gateway, inference, rollout, tidegate
+from tidegate.api import core, event, gateway, inference, rollout, tidegate
 from tidegate.api.columns import (
     AGE,
     Column,
     accepted,
     backends,
     hostnames,
+    involved,
     model_server_source,
     pool_parents,
     port_list,
@@ -277,6 +278,23 @@ SCHEME: Final[tuple[Kind, ...]] = (
         namespaced=False,
         model=core.Namespace,
         columns=(Column("Status", ".status.phase"), AGE),
+    ),
+    Kind(
+        group="",
+        versions=("v1",),
+        kind="Event",
+        plural="events",
+        singular="event",
+        short_names=("ev",),
+        model=event.Event,
+        has_status=False,
+        columns=(
+            Column("Type", ".type"),
+            Column("Reason", ".reason"),
+            Column("Object", involved),
+            Column("Message", ".message"),
+            AGE,
+        ),
     ),
     Kind(
         group="",

@@ -16,10 +16,10 @@ import msgspec
 import structlog
 from msgspec.structs import replace
 
-from tidegate.api.errors import NotFoundError
+from tidegate.api.errors import NotFoundError, TidegateError
 from tidegate.api.meta import Key, Resource
 from tidegate.api.rollout import FindingStatus, InferenceRollout
-from tidegate.controllers import sight
+from tidegate.controllers import news, sight
 from tidegate.controllers.apply import Writer
 from tidegate.controllers.cache import Cache
 from tidegate.controllers.calls import Calls
@@ -27,7 +27,7 @@ from tidegate.controllers.case import Case, trail_of
 from tidegate.controllers.conditions import with_times
 from tidegate.controllers.gauges import Gauges
 from tidegate.controllers.jobs import Jobs
-from tidegate.controllers.loop import Loop, Retry
+from tidegate.controllers.loop import Loop, Retry, pause
 from tidegate.controllers.newest import Newest
 from tidegate.controllers.probes import Probes
 from tidegate.controllers.records import Records
@@ -52,6 +52,7 @@ LOOK_S: Final = 0.5
 """Between two looks at a rollout that moves."""
 WAIT_S: Final = 2.0
 """Between two looks at one that waits."""
+TIDY_S: Final = 600.0
 GATE_AGAIN_S: Final = 10.0
 """A closed gate is asked again after this."""
 ADAPTER_AGAIN_S: Final = 3.0
@@ -104,10 +105,21 @@ class Rollouts:
             self.loop.add(rollout.key)
         try:
             async with asyncio.TaskGroup() as group:
-                for work in (self.records.run(), self._gauges.run(), self.loop.run()):
+                works = (self.records.run(), self._gauges.run(), self._tidy(), self.loop.run())
+                for work in works:
                     group.create_task(work)
         finally:
             await self.close()
+
+    async def _tidy(self) -> None:
+        """Forget old Events, now and then."""
+        never = asyncio.Event()
+        while True:
+            try:
+                await news.forget_old(self._store, self._now())
+            except TidegateError as error:
+                log.warning("events not tidied", error=str(error))
+            await pause(TIDY_S, never)
 
     async def close(self) -> None:
         """End all that goes on beside the looks."""
@@ -248,18 +260,18 @@ class Rollouts:
         """Do what is due; return whether that may have changed the world."""
         writer = Writer(self._store, self._cache, self._newest, rollout, case.state.plan)
         acted = False
-        news: list[Announce] = []
+        told: list[Announce] = []
         for command in due(case.state, self._observed(case, rollout)):
             match command:
                 case Announce():
-                    news.append(command)
+                    told.append(command)
                 case AskGate() | LoadAdapter() | UnloadAdapter():
                     self._start(case, rollout, command)
                 case _:
                     await writer.do(command)
                     acted = True
-        if news and case.jobs is not None:
-            case.jobs.start("news", partial(self._tell, rollout, news))
+        if told and case.jobs is not None:
+            case.jobs.start("news", partial(self._tell, rollout, told))
         return acted
 
     def _start(
@@ -285,13 +297,18 @@ class Rollouts:
         await self._calls.unload(command.endpoint, command.adapter)
         self._probes.stale(command.endpoint)
 
-    async def _tell(self, rollout: InferenceRollout, news: list[Announce]) -> Event:
-        for each in news:
+    async def _tell(self, rollout: InferenceRollout, told: list[Announce]) -> Event:
+        for each in told:
             log.info(
                 "rollout", name=str(rollout.key), phase=each.entry.phase, what=each.entry.message
             )
+            try:
+                await news.tell(self._store, rollout, each.entry, each.name)
+            except TidegateError as error:
+                # News, no state: the rollout must not hang on it.
+                log.warning("event not written", name=str(rollout.key), error=str(error))
             await self._calls.tell(each.entry, each.name, rollout)
-        return Announced(news[-1].entry.number)
+        return Announced(told[-1].entry.number)
 
     def _again(self, case: Case) -> Retry | None:
         state = case.state

@@ -58,9 +58,8 @@ class Selector:
     def matches(self, obj: Mapping[str, Any]) -> bool:
         """Whether a whole object is meant."""
         metadata = obj.get("metadata") or {}
-        named = {f"metadata.{f}": metadata.get(f, "") for f in ("name", "namespace")}
         labels = metadata.get("labels") or {}
-        return all(r.holds(named) for r in self.fields) and all(
+        return all(r.holds({r.key: _value(obj, r.key)}) for r in self.fields) and all(
             r.holds(labels) for r in self.labels
         )
 
@@ -68,6 +67,14 @@ class Selector:
     def can_change(self) -> bool:
         """Whether an object can come to match or cease to: labels change, names don't."""
         return bool(self.labels)
+
+
+def _value(obj: Mapping[str, Any], path: str) -> str:
+    """Return a selectable field's value; '' where it is missing."""
+    found: Any = obj
+    for part in path.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found if isinstance(found, str) else ""
 
 
 def parse_selector(labels: str, fields: str) -> Selector:
@@ -128,6 +135,15 @@ def _values(text: str, whole: str) -> frozenset[str]:
     return frozenset(values)
 
 
+_OF_EVENTS: Final = (
+    *(f"involvedObject.{name}" for name in ("kind", "namespace", "name", "uid", "apiVersion")),
+    *("involvedObject.resourceVersion", "involvedObject.fieldPath"),
+    *("reason", "type", "reportingComponent"),
+)
+"""What `kubectl describe` and `kubectl events` select by (`registry/core/event/strategy.go`)."""
+_FIELDS: Final = frozenset(("metadata.name", "metadata.namespace", *_OF_EVENTS))
+
+
 def _parse_fields(text: str) -> tuple[Requirement, ...]:
     return tuple(_field(part) for part in text.split(",") if part.strip())
 
@@ -137,6 +153,6 @@ def _field(part: str) -> Requirement:
     if match is None:
         raise SelectorError(f'invalid field selector: found "{part}", expected field=value')
     name, operator, value = match.groups()
-    if name not in ("metadata.name", "metadata.namespace"):
+    if name not in _FIELDS:
         raise SelectorError(f"field label not supported: {name}")
     return Requirement(name, "notin" if operator == "!=" else "in", frozenset([value]))
