@@ -113,6 +113,8 @@ class Steered:
         """Of each second's requests of the canary, how many fail."""
         self.in_flight = 0
         """Requests that go on at the stable."""
+        self.patient = True
+        """Whether a look waits for what the controller does beside it."""
         self.reach: list[tuple[int, int]] = []
         """The route's weights (stable, canary), each time they had changed."""
         self._folder = folder
@@ -206,9 +208,9 @@ class Steered:
         for task in tasks:
             if cancel:
                 task.cancel()
-        if tasks:
+        if tasks and (self.patient or cancel):
             await asyncio.wait(tasks)
-        return bool(tasks)
+        return bool(tasks) and self.patient
 
     async def second(self) -> None:
         """Let a second pass, with requests by the weights."""
