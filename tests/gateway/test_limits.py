@@ -128,7 +128,7 @@ async def test_a_flood_of_pipelined_requests_waits_in_the_clients_own_memory():
         await wait_for(lambda: server.seen)
         await gw.get("/v1/models")
         (served,) = (each for each in gw.listeners._connections if each._current)
-        assert len(served._waiting) < 500
+        assert len(served._waiting) < 1000
         assert served.transport.is_reading() is False
 
 

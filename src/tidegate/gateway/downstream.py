@@ -31,8 +31,10 @@ _IDLE, _HEAD, _BODY, _REFUSED = range(4)
 PROBE_S: Final = 0.02
 """How long the reset of a client that left may take; if it takes longer, a sweep sees it."""
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-PIECE: Final = 8192
+PIECE: Final = 16 * 1024
 """Bytes parsed at once: one read may bring ten thousand small requests."""
+SMALL: Final = 1024
+"""Pieces of a body below this are put together as they come."""
 WAITING_BYTES: Final = 1024 * 1024
 """Bodies that may wait behind the request that is served."""
 DRAIN_IDLE_S: Final = 0.5
@@ -84,10 +86,10 @@ class Downstream(asyncio.Protocol):
         "_headers",
         "_holds",
         "_idle_since",
+        "_length",
         "_limits",
         "_linger_until",
         "_moved_at",
-        "_new",
         "_parser",
         "_peer",
         "_phase",
@@ -124,11 +126,11 @@ class Downstream(asyncio.Protocol):
         self._waiting_bytes = self._holds = self._unsent = 0
         self._unparsed = b""
         self._reading = self._writable = True
-        self._due = self._half_closed = self._new = self._turn = self._upgrade = False
+        self._due = self._half_closed = self._turn = self._upgrade = False
         self._linger_until: float | None = None
         self._began = self._at = self._moved_at = 0.0
-        self._body: bytes | bytearray = b""
-        self._body_bytes = self._head_bytes = self._raw_bytes = 0
+        self._body: list[bytes | bytearray] = []
+        self._body_bytes = self._head_bytes = self._raw_bytes = self._length = 0
         self._headers: list[tuple[bytes, bytes]] = []
         self._special: dict[bytes, bytes] = {}
         self._target = b""
@@ -160,8 +162,13 @@ class Downstream(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Parse; whole requests are served from the parser's callbacks."""
         self._turn = True
-        self._unparsed += data
-        self._parse()
+        if len(data) > PIECE or self._unparsed:
+            self._unparsed += data
+            self._parse()
+        elif self._phase != _REFUSED:
+            self._feed(data)
+            if self._waiting:
+                self._pause_when_full()
 
     def eof_received(self) -> bool:
         """The client sends no more: it left, or it only waits, as `nc` does. Find out.
@@ -263,13 +270,14 @@ class Downstream(asyncio.Protocol):
         if self._phase == _REFUSED:
             raise _RefusedError
         self._phase = _HEAD
-        self._new = True
         self._at = self._plane.loop.time()
         self._began = self._plane.clock()
         self._headers = []
         self._special = {}
-        self._body = b""
-        self._body_bytes = self._head_bytes = self._raw_bytes = 0
+        self._body = []
+        self._body_bytes = self._head_bytes = 0
+        # What lies before it in its piece is not its own.
+        self._raw_bytes = -PIECE
         self._target = b""
 
     def on_url(self, url: bytes) -> None:
@@ -311,6 +319,8 @@ class Downstream(asyncio.Protocol):
         if self._parser.get_method() == b"CONNECT":
             self._stop(405, "MethodNotSupported", "CONNECT is not offered")
         self._phase = _BODY
+        self._length = length
+        self._raw_bytes = -PIECE
         self._upgrade = self._parser.should_upgrade()
         expect = special.get(b"expect")
         if expect is not None and version != "1.0":
@@ -322,13 +332,15 @@ class Downstream(asyncio.Protocol):
         if self._body_bytes > self._limits.body_bytes:
             self._too_large()
         self._hold(len(data))
-        if not self._body:
-            self._body = data
-            return
-        # Pieces may be as small as a byte: a list of them would weigh many times the body.
-        if isinstance(self._body, bytes):
-            self._body = bytearray(self._body)
-        self._body += data
+        if self._body and len(data) < SMALL:
+            # Pieces may be as small as a byte: each by itself would weigh forty times as much.
+            last = self._body[-1]
+            if not isinstance(last, bytearray):
+                last = bytearray()
+                self._body.append(last)
+            last += data
+        else:
+            self._body.append(data)
 
     def on_message_complete(self) -> None:
         """The request is whole: serve it, or let it wait for its turn."""
@@ -349,18 +361,23 @@ class Downstream(asyncio.Protocol):
 
     def _parse(self) -> None:
         """Parse what came, as long as there is room for more requests."""
-        data, at = self._unparsed, 0
+        data, at = memoryview(self._unparsed), 0
         while at < len(data) and self._phase != _REFUSED and not self._full():
-            self._feed(data[at : at + PIECE])
-            at += PIECE
-        self._unparsed = b"" if self._phase == _REFUSED else data[at:]
+            # What is known to be a body needn't be cut.
+            rest_of_body = self._length - self._body_bytes if self._phase == _BODY else 0
+            end = at + max(PIECE, rest_of_body)
+            self._feed(data[at:end])
+            at = end
+        self._unparsed = b"" if self._phase == _REFUSED else bytes(data[at:])
+        self._pause_when_full()
+
+    def _pause_when_full(self) -> None:
         if self._reading and self._full() and not self.transport.is_closing():
             self._reading = False
             self.transport.pause_reading()
 
-    def _feed(self, data: bytes) -> None:
-        self._new = False
-        phase, body_bytes, size = self._phase, self._body_bytes, len(data)
+    def _feed(self, data: bytes | memoryview) -> None:
+        size, body_bytes = len(data), self._body_bytes
         while data:
             try:
                 self._parser.feed_data(data)
@@ -372,14 +389,18 @@ class Downstream(asyncio.Protocol):
                 if self._phase != _REFUSED:
                     self._refuse(400, "MalformedRequest", f"malformed HTTP request: {err}")
                 return
-        if self._body_bytes != body_bytes:
-            self._raw_bytes = 0
-        elif self._phase == phase and not self._new:
-            # llhttp shows a header or trailer once it is whole, and of chunk extensions nothing:
-            # endless ones must not fill memory.
-            self._raw_bytes += size
-            if self._raw_bytes > self._limits.header_bytes and phase in {_HEAD, _BODY}:
-                self._refuse(431, "HeadersTooLarge", self._head_message())
+        if self._phase == _HEAD or self._phase == _BODY:
+            self._count_unseen(size if self._body_bytes == body_bytes else 0)
+
+    def _count_unseen(self, size: int) -> None:
+        """Count what brought nothing; a piece of the body ends the count.
+
+        llhttp shows a header or trailer once it is whole, and of chunk extensions nothing:
+        endless ones must not fill memory.
+        """
+        self._raw_bytes = self._raw_bytes + size if size else -PIECE
+        if self._raw_bytes > self._limits.header_bytes:
+            self._refuse(431, "HeadersTooLarge", self._head_message())
 
     def _full(self) -> bool:
         waiting = len(self._waiting)
@@ -396,7 +417,7 @@ class Downstream(asyncio.Protocol):
         if host is None:
             self._stop(400, "MalformedRequest", "the Host header is malformed")
         path, _, query = target.partition("?")
-        body, self._body = bytes(self._body), b""
+        pieces, self._body = self._body, []
         return Incoming(
             method=self._parser.get_method().decode("ascii"),
             target=target,
@@ -405,7 +426,7 @@ class Downstream(asyncio.Protocol):
             host=host,
             authority=authority,
             headers=without_named(self._headers, special.get(b"connection", b"")),
-            body=body,
+            body=bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces),
             http10=self._parser.get_http_version() == "1.0",
             keep_alive=self._parser.should_keep_alive(),
             began=self._began,
@@ -483,7 +504,7 @@ class Downstream(asyncio.Protocol):
         if wanted and self._current is None and not self._waiting:
             self.transport.write(CONTINUE)
 
-    def _without_upgrade(self, rest: bytes) -> bytes:
+    def _without_upgrade(self, rest: bytes | memoryview) -> bytes:
         """Return a request that asks for an upgrade as if it didn't, to be parsed anew.
 
         RFC 9110 section 7.8 lets a server ignore Upgrade; Java's HttpClient asks for h2c with
@@ -504,7 +525,7 @@ class Downstream(asyncio.Protocol):
         self._upgrade = False
         self._phase = _IDLE
         self._parser = httptools.HttpRequestParser(self)
-        return start + b"".join(lines) + b"\r\n" + rest
+        return b"".join([start, *lines, b"\r\n", rest])
 
     def _hold(self, size: int) -> None:
         """Count `size` bytes of a body against what all connections may hold."""
@@ -522,7 +543,8 @@ class Downstream(asyncio.Protocol):
         self._phase = _REFUSED
         self._waiting.clear()
         self._waiting_bytes = 0
-        self._unparsed = self._body = b""
+        self._unparsed = b""
+        self._body = []
         self._let_go(self._holds)
 
     def _stop(self, status: int, reason: str, message: str) -> NoReturn:

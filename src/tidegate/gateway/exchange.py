@@ -548,7 +548,8 @@ class Exchange:
             return False
         self._over = True
         self._end_attempt(ok=ok)
-        self._hold(b"")
+        if self._payload:
+            self._hold(b"")
         if self._timer is not None:
             self._timer.cancel()
         plane = self._plane

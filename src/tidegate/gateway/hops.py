@@ -30,5 +30,7 @@ _USUAL: Final = frozenset({b"", b"close", b"keep-alive", b"upgrade"})
 
 def without_named(headers: Headers, connection: bytes) -> Headers:
     """Return the headers without those that `connection` (the header's value) names."""
+    if not connection:
+        return headers
     named = {option.strip(b" \t").lower() for option in connection.split(b",")} - _USUAL
     return [header for header in headers if header[0] not in named] if named else headers

@@ -223,13 +223,13 @@ class Upstream(asyncio.Protocol):
             if status < CONTINUE or status == SWITCHING:
                 raise ValueError(f"nobody asked for status {status:03}")
             return
-        if sum(len(name) + len(value) for name, value in self._headers) > self._pool.head_bytes:
-            raise ValueError("the headers are too large")
+        if self._overhead > self._pool.head_bytes:
+            self._check_size()
+        self._overhead = 0
         bodiless = self._head_only or status in {NO_CONTENT, NOT_MODIFIED}
         if not (bodiless or self._chunked or self._length is not None):
             self._until_close = True
         self._in_head = False
-        self._overhead = 0
         # llhttp can't know that the request was HEAD and would wait for a body.
         self._whole = self._head_only
         receiver = self.receiver
@@ -253,6 +253,11 @@ class Upstream(asyncio.Protocol):
             self._reusable = self._parser.should_keep_alive()
 
     # inside
+
+    def _check_size(self) -> None:
+        """Raise if it is the head that is large, and not what came with it."""
+        if sum(len(name) + len(value) for name, value in self._headers) > self._pool.head_bytes:
+            raise ValueError("the headers are too large")
 
     def _release(self) -> None:
         receiver, self.receiver = self.receiver, None
@@ -295,6 +300,7 @@ class UpstreamPool:
     def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits) -> None:
         self.head_bytes = limits.upstream_head_bytes
         self._loop = loop
+        self.now: Final = loop.time
         self._connect_timeout_s = limits.connect_timeout_s
         self._idle_s = limits.upstream_idle_s
         self._idle_per_endpoint = limits.upstream_idle
@@ -368,10 +374,6 @@ class UpstreamPool:
             task.cancel()
         for connection in list(self._all):
             connection.transport.abort()
-
-    def now(self) -> float:
-        """Return the loop's time."""
-        return self._loop.time()
 
     @property
     def open(self) -> int:
