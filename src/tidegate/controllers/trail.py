@@ -76,7 +76,8 @@ class Trail:
         for block in self._since(since):
             if block.place.arm != arm:
                 continue
-            requests += block.requests
+            # Of a request that hangs nobody knows yet how it is answered.
+            requests += block.begun
             bad += block.bad
             refused += block.client_errors
             anonymous += block.anonymous_bad

@@ -102,8 +102,8 @@ def settings_of(plan: Plan) -> Settings:
     differs = _DIFFERS if plan.type == "Node" else structs.replace(_DIFFERS, role="informative")
     return Settings(
         paired=(*SHADOW, differs),
-        unit_s=min(30.0, max(1.0, shortest / 10)),
-        quick_unit_s=min(10.0, max(1.0, shortest / 15)),
+        unit_s=min(30.0, max(1.0, shortest / 15)),
+        quick_unit_s=min(10.0, max(1.0, shortest / 30)),
     )
 
 
