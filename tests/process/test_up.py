@@ -290,10 +290,12 @@ def test_a_signal_before_it_is_ready_leaves_nothing_behind(up: Up):
     assert up.children() == {}
 
 
-def test_a_port_that_another_gateway_shares_among_its_workers_is_taken(up: Up, tmp_path: Path):
+def test_a_port_that_another_gateway_shares_among_its_workers_is_taken(
+    up: Up, tmp_path_factory: pytest.TempPathFactory
+):
     port = up.start().settings.port
-    (tmp_path / "other").mkdir()
-    other = Up(tmp_path / "other")
+    # A short name: a path to a Unix socket has about 100 bytes.
+    other = Up(tmp_path_factory.mktemp("o"))
     try:
         other.launch("--port", str(port))
         assert other.wait() == 1
