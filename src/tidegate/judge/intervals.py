@@ -29,7 +29,7 @@ GRID: Final[Array] = np.linspace(-5.0, 5.0, 401)
 _PRIOR_SD: Final = 0.7
 EDGES: Final[Array] = np.exp2((np.arange(RELATIVE_BINS) - DOWN) / PER_DOUBLING)
 """Lower edges of relative bins, as ratios to the threshold."""
-_log_cdf = np.vectorize(log_normal_cdf, otypes=[float])
+LEAST_UNITS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +89,8 @@ def quantile_ratio(
     value = _crossing(score)
     if value is None:
         return None
-    above, below = score_evidence(increments)
     bar = math.log(2 / alpha)
+    above, below = score_evidence(increments, least=bar)
     return Ratio(
         value,
         float(EDGES[above >= bar].max(initial=0.0)),
@@ -98,24 +98,31 @@ def quantile_ratio(
     )
 
 
-def score_evidence(increments: Array) -> tuple[Array, Array]:
+def score_evidence(increments: Array, *, least: float = -math.inf) -> tuple[Array, Array]:
     """Return the highest log evidence that columns of `increments` have a mean above, below 0.
 
-    `RobustTest` for many margins at once: `increments` is (units, margins).
+    `RobustTest` for many margins at once: `increments` is (units, margins). Evidence below
+    `least` is not worked out and comes back as minus infinity.
     """
-    variance = _variances(increments)
     units = np.arange(1, len(increments) + 1)[:, None]
-    total = variance * (1 + UNSEEN_FAIL / units) + RHO
-    score = np.cumsum(increments, axis=0)
-    base = math.log(2) + 0.5 * np.log(RHO / total) + score**2 / (2 * total)
-    z = score / np.sqrt(total)
-    start = min(len(increments) - 1, 19)
-    above = (base + _log_cdf(z))[start:].max(0)
-    below = (base + _log_cdf(-z))[start:].max(0)
-    if len(increments) < 20:
+    if len(increments) < LEAST_UNITS:
         nothing = np.full(increments.shape[1], -math.inf)
         return nothing, nothing
-    return above, below
+    total = _variances(increments) * (1 + UNSEEN_FAIL / units) + RHO
+    score = np.cumsum(increments, axis=0)
+    # Without the cumulative normal, which is at most 1, and slow to work out.
+    bound = math.log(2) + 0.5 * np.log(RHO / total) + score**2 / (2 * total)
+    z = score / np.sqrt(total)
+    wanted = (bound >= least) & (units >= LEAST_UNITS)
+    above = np.full(increments.shape, -math.inf)
+    below = above.copy()
+    above[wanted] = bound[wanted] + _log_cdf(z[wanted])
+    below[wanted] = bound[wanted] + _log_cdf(-z[wanted])
+    return above.max(0), below.max(0)
+
+
+def _log_cdf(z: Array) -> Array:
+    return np.array([log_normal_cdf(each) for each in z.tolist()])
 
 
 def _variances(increments: Array) -> Array:

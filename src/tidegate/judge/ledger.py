@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from tidegate.judge.block import Block, merge
+from tidegate.judge.block import Block
 from tidegate.judge.metrics import Metric, Quantile, Ripens, Settings
 from tidegate.judge.pairs import Pairs
 from tidegate.judge.thresholds import Thresholds
@@ -28,6 +28,13 @@ SETTLE_S: Final = 3.0
 Claim = Literal["gross", "margin", "watch", "pairs"]
 """What a step has to show: nothing gross; the margins themselves; where the stable has no
 traffic to compare with, no catastrophe; or, in a shadow, that pairs are good."""
+
+
+def claim_of(weight: int, later: Iterable[int]) -> Claim:
+    """Return what a step at `weight` percent has to show, given the weights after it."""
+    if weight >= 100:
+        return "watch"
+    return "gross" if any(weight < each < 100 for each in later) else "margin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +103,7 @@ class Ledger:
             if bucket is None:
                 self.late += 1
                 continue
-            side = bucket.canary if place.arm == self.canary else bucket.stable
-            there = side.get(place.stratum)
-            side[place.stratum] = block if there is None else merge(there, block)
+            bucket.add(block, canary=place.arm == self.canary)
 
     def advance(self, now: float) -> None:
         """Count what is ripe at `now` (seconds since the epoch)."""
@@ -123,7 +128,7 @@ class Ledger:
             for start, each in self._buckets.items()
             if start >= self.steps[-1].at and start > self._counted["first"]
         ]
-        fresh = sum(block.requests for each in waiting for block in each.canary.values())
+        fresh = sum(each.sum("requests", canary=True) for each in waiting)
         return self._seen[1] + fresh if self._seen[0] == len(self.steps) - 1 else fresh
 
     @property
@@ -169,7 +174,7 @@ class Ledger:
             each.learn(bucket.stable, bucket.start + bucket.span_s, bucket.span_s)
         if which == "first" and step >= 0:
             self.tripwire.pass_by(bucket)
-            seen = sum(block.requests for block in bucket.canary.values())
+            seen = bucket.sum("requests", canary=True)
             self._seen = (step, seen + (self._seen[1] if self._seen[0] == step else 0))
 
     def _step_at(self, start: float) -> int:

@@ -30,8 +30,9 @@ class Rate(msgspec.Struct, frozen=True, kw_only=True, tag="rate"):
     """The field of `Block` that it is a share of."""
     allowed: Allowed = Allowed(1.25, 0.01)
     """At the end of the rollout: a quarter more than the stable's, plus one percent point."""
-    gross: Allowed | None = Allowed(1.5, 0.05)
-    """At every step. None: not asked before the last step."""
+    gross: Allowed | None = Allowed(1.5, 0.1)
+    """At every step: half more than the stable's, plus ten percent points. None: not asked
+    before the last step."""
     budget: float | None = None
     """The most that the canary's rate may be, whatever the stable's."""
     role: Role = "required"
@@ -92,7 +93,7 @@ METRICS: Final[tuple[Metric, ...]] = (
         ripens="end",
     ),
     Quantile(
-        name="itl_p95", label="inter-token p95", histogram="itl", q=0.95, margin=0.15, ripens="end"
+        name="itl_p95", label="inter-token p95", histogram="itl", q=0.95, margin=0.3, ripens="end"
     ),
     Quantile(
         name="per_token_p95",

@@ -383,7 +383,7 @@ def _advice(
     rate: float, steps: Sequence[StepPlan], shapes: Mapping[str, Shape], settings: Settings
 ) -> Iterator[str]:
     for step in steps[:-1]:
-        if step.minutes is None or step.minutes > TOO_LONG_MINUTES:
+        if step.minutes is None or step.minutes > LONG_STEP_MINUTES:
             better = _better_weight(rate, step.weight, shapes, settings)
             took = "never ends" if step.minutes is None else f"takes {step.minutes:.0f} minutes"
             if better is None:
@@ -399,7 +399,10 @@ def _advice(
         yield f"{wait.label} {took} at this traffic: allow more, or make it informative"
 
 
+LONG_STEP_MINUTES: Final = 15.0
+"""A step before the last for which a greater weight is advised."""
 TOO_LONG_MINUTES: Final = 60.0
+"""The same of one metric at the last step."""
 
 
 def _better_weight(
@@ -409,6 +412,6 @@ def _better_weight(
         if better <= weight:
             continue
         step = _plan_step(rate, better, shapes, settings, 0.0, gross=True)
-        if step.minutes is not None and step.minutes <= TOO_LONG_MINUTES / 2:
+        if step.minutes is not None and step.minutes <= LONG_STEP_MINUTES:
             return better
     return None

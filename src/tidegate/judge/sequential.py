@@ -44,7 +44,8 @@ def one_sided(score: float, variance: float, rho: float = RHO) -> float:
     """Return the log evidence that the mean of the increments of `score` is above 0.
 
     The one-sided normal mixture: exp(λS - λ²V/2) averaged over half-normal λ of precision rho
-    (Howard, Ramdas, McAuliffe, Sekhon 2021, "Time-uniform Chernoff bounds", eq. 3.8; with an
+    (Howard, Ramdas, McAuliffe, Sekhon 2021, "Time-uniform, nonparametric, nonasymptotic
+    confidence sequences", on conjugate mixtures; with an
     estimated variance an asymptotic confidence sequence: Waudby-Smith, Arbour, Sinha, Kennedy,
     Ramdas 2024, "Time-uniform central limit theory"; Bibaut, Kallus, Lindon 2022).
     """
@@ -223,7 +224,7 @@ def _log_ratio(events: float, count: float, rate: float, against: float) -> floa
 def beta_binomial(events: float, count: float, rate: float) -> float:
     """Return the log evidence that `events` of `count` don't come from `rate`.
 
-    Beta(½, ½) mixture against the point `rate` (Robbins 1970; Howard et al. 2021, section 4.2):
+    Beta(½, ½) mixture against the point `rate` (Robbins 1970; Howard et al. 2021):
     B(½ + k, ½ + n - k) / B(½, ½) / (p^k (1 - p)^(n - k)).
     """
     if (events and rate <= 0) or (events < count and rate >= 1):

@@ -7,11 +7,11 @@ Because t follows each stratum's own past, neither the mix of prompts nor the ho
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from tidegate.judge.block import Block
+from tidegate.judge.block import Block, merge
 from tidegate.judge.histogram import PER_DOUBLING, beyond, value_at
 from tidegate.judge.metrics import Metric, Quantile, Rate, Ripens, Settings
 from tidegate.judge.sequential import NO_UNIT, Allowed, RobustTest, Unit
@@ -31,17 +31,31 @@ class Bucket:
     span_s: float
     canary: dict[int, Block] = field(default_factory=dict)
     stable: dict[int, Block] = field(default_factory=dict)
+    _sums: dict[tuple[bool, str], int] = field(default_factory=dict)
 
-    def blocks(self) -> Iterator[Block]:
-        """Yield all of them."""
-        yield from self.canary.values()
-        yield from self.stable.values()
+    def add(self, block: Block, *, canary: bool) -> None:
+        """Take a block in."""
+        side, stratum = self.canary if canary else self.stable, block.place.stratum
+        there = side.get(stratum)
+        side[stratum] = block if there is None else merge(there, block)
+        self._sums.clear()
+
+    def sum(self, name: str, *, canary: bool) -> int:
+        """Return the sum of a field of one arm's blocks."""
+        key = (canary, name)
+        known = self._sums.get(key)
+        if known is None:
+            side = self.canary if canary else self.stable
+            known = self._sums[key] = sum([getattr(each, name) for each in side.values()])
+        return known
 
     def is_known(self, which: Ripens) -> bool:
         """Whether nothing of it can change any more."""
-        if which == "end":
-            return sum(each.requests - each.ended for each in self.blocks()) <= 0
-        return sum(each.requests - each.begun for each in self.blocks()) <= 0
+        over = "ended" if which == "end" else "begun"
+        return all(self.sum("requests", canary=arm) <= self.sum(over, canary=arm) for arm in _ARMS)
+
+
+_ARMS: Final = (True, False)
 
 
 @dataclass(slots=True)
@@ -90,6 +104,8 @@ class Track:
         """The margin's units since the rollout began."""
         self.relatives: list[list[int]] = []
         """Beside `units`: the canary's requests by their ratio to the threshold."""
+        self.step_from = 0
+        """Index of the step's first unit."""
         self.requests = 0
         """Of the stable, that the metric might have concerned."""
         self.concerned = 0.0
@@ -99,7 +115,7 @@ class Track:
 
     def count(self, bucket: Bucket, step: int) -> None:
         """Take a bucket in, counted at step `step` (-1: before the first)."""
-        self.requests += sum(each.requests for each in bucket.stable.values())
+        self.requests += bucket.sum("requests", canary=False)
         if step != self.step_index:
             self._begin_step(step)
         counted = self.counts(bucket)
@@ -131,6 +147,7 @@ class Track:
         if self.step_index >= 0:
             self._close(math.inf)
         self.step_index = step
+        self.step_from = len(self.units)
         settings = self._settings
         self.step = RobustTest(self.allowed, settings.least_units)
         self.gross = RobustTest(self.allowed_gross, settings.least_quick_units)
@@ -164,17 +181,15 @@ class RateTrack(Track):
 
     def counts(self, bucket: Bucket) -> Counted:
         """Return the requests and the bad ones of both arms."""
-        canary, canary_bad = self._sums(bucket.canary)
-        stable, stable_bad = self._sums(bucket.stable)
-        unit = Unit(canary, canary_bad, stable, stable_bad)
-        return Counted(unit, unit, stable)
-
-    def _sums(self, side: Mapping[int, Block]) -> tuple[int, int]:
         among, bad = self.metric.among, self.metric.bad
-        return (
-            sum(getattr(each, among) for each in side.values()),
-            sum(getattr(each, bad) for each in side.values()),
+        stable = bucket.sum(among, canary=False)
+        unit = Unit(
+            bucket.sum(among, canary=True),
+            bucket.sum(bad, canary=True),
+            stable,
+            bucket.sum(bad, canary=False),
         )
+        return Counted(unit, unit, stable)
 
 
 class QuantileTrack(Track):
@@ -183,16 +198,21 @@ class QuantileTrack(Track):
     metric: Quantile
 
     def __init__(self, metric: Quantile, settings: Settings, thresholds: Thresholds) -> None:
+        self.stable_relative = [0] * RELATIVE_BINS
+        """The stable's requests by their ratio to the threshold, most of them of this step."""
         super().__init__(metric, settings)
         self.metric = metric
         self._thresholds = thresholds
         self._q = 1 - metric.q if metric.less_is_worse else metric.q
         thresholds.want(self._q)
-        self.stable_relative = [0] * RELATIVE_BINS
-        """The stable's requests by their ratio to the threshold, since the rollout began."""
         sign = -1 if metric.less_is_worse else 1
         self._offset = sign * math.log2(1 + metric.margin) * PER_DOUBLING
         self._gross = sign * math.log2(1 + (metric.gross or metric.margin)) * PER_DOUBLING
+
+    def _begin_step(self, step: int) -> None:
+        super()._begin_step(step)
+        # Another load is another shape; the old one is better than none at first.
+        self.stable_relative = [count // 10 for count in self.stable_relative]
 
     @property
     def stable_value(self) -> float | None:

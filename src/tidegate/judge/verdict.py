@@ -261,11 +261,12 @@ def _has_failed(ledger: Ledger, track: Track) -> bool:
     """Whether any of its tests says so, each with its part of the chance.
 
     Half goes to the rollout as a whole, a quarter each to margin and gross margin at single
-    steps, of which the k-th gets 2^-k.
+    steps, of which the k-th gets 1 / (k (k + 1)): all of them together the whole, however many.
     """
     settings = ledger.settings
     share = settings.alpha_fail / _required(settings)
-    step = share / 4 * 0.5 ** (track.step_index + 1)
+    number = track.step_index + 1
+    step = share / 4 / (number * (number + 1)) if number else share / 8
     if _over_budget(track, share):
         return True
     return (
@@ -283,9 +284,13 @@ def _over_budget(track: Track, alpha: float) -> bool:
 
 
 def _ratio(track: Track) -> Ratio | None:
+    """Return the ratio at this step's load; where the step is young, over the rollout."""
+    young = track.step.units < track.step.least_units <= track.cumulative.units
+    since = 0 if young else track.step_from
+    units = track.units[since:]
     if isinstance(track, QuantileTrack):
-        return quantile_ratio(track.units, track.relatives)
-    return rate_ratio(track.units)
+        return quantile_ratio(units, track.relatives[since:])
+    return rate_ratio(units)
 
 
 def _values(
