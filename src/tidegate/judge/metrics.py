@@ -6,10 +6,13 @@ canary, times the margin), so one test decides them all. Each has a margin with 
 maybe a gross one: what no step may exceed, shown in minutes where the margin takes an hour.
 """
 
+from collections.abc import Iterable, Mapping
 from typing import Final, Literal
 
 import msgspec
+from msgspec.structs import replace
 
+from tidegate.api.errors import FieldError
 from tidegate.judge.pairs import Paired
 from tidegate.judge.role import Role
 from tidegate.judge.sequential import Allowed
@@ -171,3 +174,72 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     threshold_memory_s: float = 600.0
     """How far back the stable's quantiles look (half-life)."""
     tripwires: bool = True
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """What somebody wants otherwise of one metric. None leaves it as it is."""
+
+    margin: float | None = None
+    """Of a quantile, how much worse (0.2: 20 %); of a rate, how much more (0.01: one point)."""
+    gross: float | None = None
+    """The same for every step; 0 doesn't ask before the last step."""
+    budget: float | None = None
+    """Of a rate: the most that it may be."""
+    role: Role | None = None
+
+
+def adjusted(metrics: Iterable[Metric], changes: Mapping[str, Change]) -> tuple[Metric, ...]:
+    """Return the metrics with the changes by name.
+
+    Raises:
+        FieldError: There is no such metric, or it can't have what is wanted.
+
+    """
+    known = {metric.name: metric for metric in metrics}
+    for name, change in changes.items():
+        if name not in known:
+            raise FieldError("metrics", name, f"one of {', '.join(known)}")
+        known[name] = _adjusted(known[name], change)
+    return tuple(known.values())
+
+
+def _adjusted(metric: Metric, change: Change) -> Metric:
+    role = metric.role if change.role is None else change.role
+    if isinstance(metric, Quantile):
+        if change.budget is not None:
+            raise FieldError(f"metrics.{metric.name}.budget", change.budget, "a rate's; none here")
+        margin = metric.margin if change.margin is None else change.margin
+        gross = metric.gross if change.gross is None else change.gross or None
+        return replace(metric, margin=margin, gross=gross, role=role)
+    allowed, gross_allowed = metric.allowed, metric.gross
+    if change.margin is not None:
+        allowed = Allowed(allowed.times, change.margin)
+    if change.gross is not None:
+        times = gross_allowed.times if gross_allowed else allowed.times
+        gross_allowed = Allowed(times, change.gross) if change.gross else None
+    budget = metric.budget if change.budget is None else change.budget
+    return replace(metric, allowed=allowed, gross=gross_allowed, budget=budget, role=role)
+
+
+BRISK: Final = Settings(
+    metrics=adjusted(
+        METRICS,
+        {
+            name: Change(role="informative")
+            for name in ("ttft_p95", "itl_p95", "abandoned", "client_errors", "empty")
+        }
+        | {
+            "errors": Change(margin=0.05),
+            "broken": Change(margin=0.05),
+            "ttft_p50": Change(margin=0.5),
+            "itl_p50": Change(margin=0.3),
+        },
+    ),
+    deadline_s=10.0,
+    finish_s=20.0,
+    unit_s=1.0,
+    quick_unit_s=1.0,
+    threshold_memory_s=120.0,
+)
+"""For demos on steady servers at tens of requests a second: steps of half a minute. Not for
+production: it takes each second for another draw."""
