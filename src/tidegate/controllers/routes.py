@@ -9,47 +9,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from tidegate.api.core import ConfigMap, Namespace, Secret, Service
-from tidegate.api.gateway import Gateway, GatewayClass, HTTPRoute, ReferenceGrant
-from tidegate.api.inference import (
-    InferenceModel,
-    InferenceModelRewrite,
-    InferencePool,
-    LegacyInferenceModelRewrite,
-    LegacyInferencePool,
-)
-from tidegate.api.meta import Resource
-from tidegate.api.rollout import InferenceRollout
-from tidegate.api.tidegate import ModelServer
+from tidegate.api.gateway import Gateway
 from tidegate.controllers.cache import Cache
 from tidegate.controllers.conditions import condition
 from tidegate.controllers.loop import Loop, Retry
 from tidegate.controllers.ports import bind_problem
 from tidegate.controllers.statuses import StatusWriter
 from tidegate.routing.compile import compile as compile_table
-from tidegate.routing.snapshot import Snapshot
+from tidegate.routing.snapshot import KINDS, Snapshot
 from tidegate.routing.statuses import StatusUpdate
 from tidegate.store.interface import Store
 
 MANAGER: Final = "tidegate-routes"
-KINDS: Final[tuple[type[Resource], ...]] = (
-    GatewayClass,
-    Gateway,
-    HTTPRoute,
-    ReferenceGrant,
-    InferencePool,
-    LegacyInferencePool,
-    InferenceModel,
-    InferenceModelRewrite,
-    LegacyInferenceModelRewrite,
-    InferenceRollout,
-    ModelServer,
-    Service,
-    Secret,
-    ConfigMap,
-    Namespace,
-)
-"""What a table and its statuses are made of."""
 SETTLE_S: Final = 0.02
 """A manifest of ten documents is ten changes and should be one compile."""
 PORT_RETRY_S: Final = 5.0

@@ -9,43 +9,13 @@ from typing import Protocol
 
 import structlog
 
-from tidegate.api.core import ConfigMap, Namespace, Secret, Service
-from tidegate.api.gateway import Gateway, GatewayClass, HTTPRoute, ReferenceGrant
-from tidegate.api.inference import (
-    InferenceModel,
-    InferenceModelRewrite,
-    InferencePool,
-    LegacyInferenceModelRewrite,
-    LegacyInferencePool,
-)
 from tidegate.api.meta import Resource
-from tidegate.api.rollout import InferenceRollout
-from tidegate.api.tidegate import ModelServer
 from tidegate.gateway.plane import Live, Plane, Registry
 from tidegate.gateway.server import Listeners
 from tidegate.routing.compile import compile as compile_table
 from tidegate.routing.snapshot import Snapshot
 
 log = structlog.get_logger("tidegate.gateway")
-
-KINDS: tuple[type[Resource], ...] = (
-    GatewayClass,
-    Gateway,
-    HTTPRoute,
-    ReferenceGrant,
-    InferencePool,
-    LegacyInferencePool,
-    InferenceModel,
-    InferenceModelRewrite,
-    LegacyInferenceModelRewrite,
-    InferenceRollout,
-    ModelServer,
-    Service,
-    Secret,
-    ConfigMap,
-    Namespace,
-)
-"""What a worker watches: all that a table is made of."""
 
 
 class Known(Protocol):

@@ -13,7 +13,7 @@ import uvloop
 
 from tidegate.gateway.admin import Admin
 from tidegate.gateway.files import allow_files
-from tidegate.gateway.live import KINDS, LiveTable
+from tidegate.gateway.live import LiveTable
 from tidegate.gateway.plane import Live, Plane, Registry
 from tidegate.gateway.recorder import Recorder
 from tidegate.gateway.server import Listeners
@@ -22,6 +22,7 @@ from tidegate.gateway.upstream import UpstreamPool
 from tidegate.judge.record import Record
 from tidegate.picker.config import default_profile
 from tidegate.picker.state import Event, Listed
+from tidegate.routing.snapshot import KINDS
 from tidegate.scrape.poll import Poller
 from tidegate.store.client import HttpStore
 from tidegate.store.informer import Informer

@@ -22,7 +22,7 @@ import uvloop
 from tidegate.api.errors import TidegateError
 from tidegate.api.meta import Resource
 from tidegate.api.tidegate import ModelServer
-from tidegate.controllers import objectives, routes, sight
+from tidegate.controllers import objectives, sight
 from tidegate.controllers.loop import back_off, pause
 from tidegate.controllers.modelservers import ModelServers
 from tidegate.controllers.objectives import Objectives
@@ -33,6 +33,7 @@ from tidegate.controllers.routes import Routes
 from tidegate.controllers.shelf import Shelf
 from tidegate.process.clock import now
 from tidegate.process.settings import API_HOST, DataDir, Settings
+from tidegate.routing import snapshot
 from tidegate.routing.snapshot import Snapshot
 from tidegate.store.client import HttpStore
 from tidegate.store.credentials import ensure_credentials
@@ -42,7 +43,7 @@ from tidegate.store.sqlite import Engine
 from tidegate.telemetry import logs
 
 KINDS: Final[tuple[type[Resource], ...]] = tuple(
-    dict.fromkeys((*routes.KINDS, *objectives.KINDS, *sight.KINDS, ModelServer))
+    dict.fromkeys((*snapshot.KINDS, *objectives.KINDS, *sight.KINDS, ModelServer))
 )
 MOST_ADDRESSES: Final = 16
 """Of a Gateway's status (Gateway API v1)."""
@@ -134,7 +135,7 @@ async def _reconcile(
     def changed(kind: type[Resource], key: Any) -> None:
         if kind is ModelServer:
             servers.loop.add(key)
-        if kind in routes.KINDS:
+        if kind in snapshot.KINDS:
             route_statuses.changed()
         if kind in objectives.KINDS:
             objective_statuses.changed()

@@ -2,9 +2,39 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Final, TypeVar
 
+from tidegate.api.core import ConfigMap, Namespace, Secret, Service
+from tidegate.api.gateway import Gateway, GatewayClass, HTTPRoute, ReferenceGrant
+from tidegate.api.inference import (
+    InferenceModel,
+    InferenceModelRewrite,
+    InferencePool,
+    LegacyInferenceModelRewrite,
+    LegacyInferencePool,
+)
 from tidegate.api.meta import Key, Resource
+from tidegate.api.rollout import InferenceRollout
+from tidegate.api.tidegate import ModelServer
+
+KINDS: Final[tuple[type[Resource], ...]] = (
+    GatewayClass,
+    Gateway,
+    HTTPRoute,
+    ReferenceGrant,
+    InferencePool,
+    LegacyInferencePool,
+    InferenceModel,
+    InferenceModelRewrite,
+    LegacyInferenceModelRewrite,
+    InferenceRollout,
+    ModelServer,
+    Service,
+    Secret,
+    ConfigMap,
+    Namespace,
+)
+"""What a table and its statuses are made of: what workers and controllers watch."""
 
 R = TypeVar("R", bound=Resource)
 
