@@ -9,6 +9,7 @@ from tidegate.gateway.settings import Limits
 from tidegate.testing.endpoints import Seen, answer, says, scripted
 from tidegate.testing.gateway import gateway, pool, route, serving, to
 from tidegate.testing.ports import free_port
+from tidegate.testing.waiting import wait_for
 
 
 async def reset(_seen: Seen, writer: asyncio.StreamWriter) -> None:
@@ -162,3 +163,74 @@ def test_a_budget_earns_by_requests_and_by_time():
     assert budget.spend(0.0)
     assert not budget.spend(0.5)
     assert budget.spend(1.5)
+
+
+async def test_the_whole_body_is_sent_again():
+    body = bytes(range(256)) * 4000
+    async with scripted(reset) as bad, scripted(says(answer())) as good:
+        rule = {"backendRefs": [to("llm")]}
+        async with gateway(pool("llm", bad.address, good.address), route(rule)) as gw:
+            while not bad.seen:
+                assert (await gw.post(body)).status == 200
+            assert {seen.body for seen in (*bad.seen, *good.seen)} == {body}
+            assert gw.plane.body_bytes == 0
+
+
+async def test_a_client_that_left_is_not_served_again():
+    rule = {"backendRefs": [to("llm")], "retry": {"codes": [503], "backoff": "100ms"}}
+    async with serving(says(answer(503)), rule=rule) as (gw, server):
+        connection = await gw.connect()
+        connection.writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await wait_for(lambda: server.seen)
+        connection.writer.transport.abort()
+        await wait_for(lambda: gw.records)
+        await asyncio.wait({asyncio.create_task(asyncio.Event().wait())}, timeout=0.2)
+        assert len(server.seen) == 1
+        assert (gw.records[0].status, gw.records[0].client_gone) == (499, True)
+
+
+async def test_a_copy_is_never_sent_twice():
+    mirror = {"type": "RequestMirror", "requestMirror": {"backendRef": to("copy")}}
+    rule = {"filters": [mirror], "backendRefs": [to("llm")]}
+    async with scripted(says(answer())) as server, scripted(reset) as copy:
+        pools = pool("llm", server.address), pool("copy", copy.address)
+        async with gateway(*pools, route(rule)) as gw:
+            for _ in range(5):
+                assert (await gw.post()).status == 200
+            await wait_for(lambda: gw.plane.mirrors == 0)
+            assert (len(server.seen), len(copy.seen)) == (5, 5)
+            assert gw.registry.all()[copy.address].state.failures == 0
+
+
+async def test_nothing_is_tried_again_once_the_client_has_a_byte():
+    async def half(_seen: Seen, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")
+        await writer.drain()
+        writer.transport.abort()
+
+    async with serving(half) as (gw, server):
+        with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+            await gw.get()
+        assert len(server.seen) == 1
+        (record,) = gw.records
+        assert (record.status, record.broken, record.reason) == (200, True, "UpstreamReset")
+
+
+async def test_an_answer_too_long_for_its_route_is_not_its_endpoints_fault():
+    async def endless(_seen: Seen, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")
+
+    rule = {"backendRefs": [to("llm")], "timeouts": {"request": "100ms"}}
+    async with serving(endless, rule=rule) as (gw, server):
+        with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+            await gw.get()
+        assert (gw.records[0].broken, gw.records[0].reason) == (True, "RequestDeadline")
+        assert gw.registry.all()[server.address].state.failures == 0
+
+
+async def test_an_error_does_not_tell_an_address_that_is_not_to_be_shown():
+    async with serving(says(b"garbage\r\n\r\n"), answer_headers=False) as (gw, server):
+        got = await gw.get()
+        assert got.status == 502
+        assert b"malformed" in got.body
+        assert server.address.encode() not in got.raw_head + got.body

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import socket
 import ssl
 from pathlib import Path
 
@@ -136,3 +137,40 @@ async def test_a_listener_that_goes_closes_its_port(gw, tmp_path: Path):
         return False
 
     await wait_for(refused)
+
+
+async def test_a_host_is_the_same_in_capitals(gw):
+    port = free_port()
+    one, other = certificate("one.test"), certificate("other.test")
+    await gw.apply(secret("one", *one), secret("other", *other))
+    await gw.apply(secure_gateway(port, one="one.test", other="other.test"))
+    assert await ask(gw, port, "ONE.test", one[0], "One.Test") == 200
+
+
+async def test_connections_in_their_handshake_are_served_before_the_worker_ends(gw):
+    port = free_port()
+    one = certificate("one.test")
+    await gw.apply(secret("one", *one), secure_gateway(port, one="one.test"))
+    waiting = [socket.create_connection(("127.0.0.1", port)) for _ in range(5)]
+    drained = asyncio.create_task(gw.listeners.drain(5.0))
+    context = ssl.create_default_context(cadata=one[0].decode())
+    for client in waiting:
+        connection = Connection(
+            *await asyncio.open_connection(sock=client, ssl=context, server_hostname="one.test")
+        )
+        gw.opened.append(connection)
+        connection.writer.write(b"GET / HTTP/1.1\r\nHost: one.test\r\n\r\n")
+        assert (await connection.answer()).status == 200
+        connection.writer.close()
+    assert await drained
+
+
+async def test_a_refused_upload_over_tls_gets_to_read_why(gw):
+    port = free_port()
+    one = certificate("one.test")
+    await gw.apply(secret("one", *one), secure_gateway(port, one="one.test"))
+    connection = await handshake(port, "one.test", one[0])
+    gw.opened.append(connection)
+    head = b"POST / HTTP/1.1\r\nHost: one.test\r\nContent-Length: 99999999\r\n\r\n"
+    connection.writer.write(head + b"x" * 5_000_000)
+    assert (await connection.answer()).status == 413

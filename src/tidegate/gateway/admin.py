@@ -6,7 +6,7 @@ doesn't answer is left out and the others' numbers are served.
 
     /metrics   all workers, Prometheus text        (metrics port)
     /healthz   200 while the process runs          (both)
-    /readyz    200 once the table is live          (both)
+    /readyz    200 from when the ports of the table are bound until the drain begins  (both)
     /snapshot  this worker's numbers, msgpack      (socket)
     /records   this worker's blocks, msgpack       (socket; see `recorder`)
 """

@@ -365,7 +365,7 @@ class Exchange:
         elif self._may_retry():
             self._resend()
         else:
-            self._refuse(status, reason, f"{self.record.endpoint}: {failed.detail}")
+            self._refuse(status, reason, f"{self._where()}: {failed.detail}")
 
     def _give_up(self, status: int) -> None:
         """Leave an endpoint whose answer is not worth passing on."""
@@ -425,7 +425,7 @@ class Exchange:
         elif _TIMEOUT in self._rule().retry.codes and self._may_retry():
             self._resend()
         else:
-            self._refuse(504, reason, f"{self.record.endpoint or 'the route'} took too long")
+            self._refuse(504, reason, f"{self._where()} took too long")
 
     # answers
 
@@ -578,6 +578,11 @@ class Exchange:
             request.headers,
             self._hints.model,
         )
+
+    def _where(self) -> str:
+        """Name the endpoint to the client, unless its address is nobody's business."""
+        shown = self._plane.settings.answer_headers
+        return (self.record.endpoint if shown else "") or "the endpoint"
 
     def _rule(self) -> Rule:
         assert self._match is not None  # noqa: S101  # only asked once a rule was found

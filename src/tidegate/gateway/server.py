@@ -115,6 +115,11 @@ class Listeners:
             connection.transport.abort()
 
     @property
+    def settled(self) -> bool:
+        """Whether each port that the table wants is bound, or can't be."""
+        return all(port in self._bound or port in self._refused for port in self._wanted)
+
+    @property
     def unbound(self) -> Mapping[int, str]:
         """Ports that can't be bound, with the reason."""
         return self._refused
@@ -179,7 +184,12 @@ class Listeners:
         self._sweeper = plane.loop.call_later(pause, self._sweep)
         now = plane.loop.time()
         for connection in list(self._connections):
-            connection.sweep(now)
+            try:
+                connection.sweep(now)
+            except Exception:
+                # The others' time limits don't depend on it.
+                log.exception("connection failed by a bug")
+                connection.transport.abort()
         plane.pool.sweep(now)
         if self._drained is not None and not self._drained.done() and self._quiet(now):
             self._drained.set_result(None)

@@ -8,7 +8,8 @@ from pathlib import Path
 from tidegate.routing.table import Certificate
 
 SNI = "tidegate_sni"
-"""Attribute of a connection's SSLObject: the name that the client asked for, or None."""
+"""Attribute of a connection's SSLObject: the name that the client asked for, in lower case, or
+None."""
 
 
 class PortContexts:
@@ -35,8 +36,9 @@ class PortContexts:
     def _choose(
         self, connection: ssl.SSLSocket | ssl.SSLObject, name: str | None, _: ssl.SSLContext
     ) -> int | None:
+        name = name.lower() if name is not None else None
         setattr(connection, SNI, name)
-        found = self._find((name or "").lower())
+        found = self._find(name or "")
         if found is None:
             return ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
         connection.context = found

@@ -12,9 +12,12 @@ from dataclasses import dataclass
 from typing import Final, Literal, Protocol, cast
 
 import httptools
+import structlog
 
 from tidegate.gateway.hops import HOP_BY_HOP, Headers, without_named
 from tidegate.gateway.settings import Limits
+
+log = structlog.get_logger("tidegate.gateway")
 
 __all__ = ["Dialing", "Failed", "Headers", "Receiver", "Upstream", "UpstreamPool"]
 
@@ -26,6 +29,10 @@ _OUT_OF: Final = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
 )
 """This machine has no more files, memory or ports."""
+
+
+class BadAnswerError(Exception):
+    """An answer breaks HTTP/1.1, or wants what we don't do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +128,7 @@ class Upstream(asyncio.Protocol):
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as err:
             if not self._whole:
-                self._fail(Failed("protocol", f"{type(err).__name__}: {err}"))
+                self._fail(Failed("protocol", _reason(err)))
                 return
             # The answer came as it should; what follows it is nobody's.
             self._reusable = False
@@ -194,7 +201,7 @@ class Upstream(asyncio.Protocol):
     def on_message_begin(self) -> None:
         """Start a head: an informational answer comes before the real one."""
         if self._whole:
-            raise ValueError("an answer that nobody asked for")
+            raise BadAnswerError("an answer that nobody asked for")
         self._headers = []
         self._length = None
         self._chunked = False
@@ -211,7 +218,7 @@ class Upstream(asyncio.Protocol):
             self._length = int(value)
         elif name == b"transfer-encoding":
             if self._chunked or value.strip(b" \t").lower() != b"chunked":
-                raise ValueError("the only transfer coding understood is chunked")
+                raise BadAnswerError("the only transfer coding understood is chunked")
             self._chunked = True
         elif name == b"connection":
             self._options += b"," + value
@@ -221,7 +228,7 @@ class Upstream(asyncio.Protocol):
         status = self._parser.get_status_code()
         if status < 200:
             if status < CONTINUE or status == SWITCHING:
-                raise ValueError(f"nobody asked for status {status:03}")
+                raise BadAnswerError(f"nobody asked for status {status:03}")
             return
         if self._overhead > self._pool.head_bytes:
             self._check_size()
@@ -257,7 +264,7 @@ class Upstream(asyncio.Protocol):
     def _check_size(self) -> None:
         """Raise if it is the head that is large, and not what came with it."""
         if sum(len(name) + len(value) for name, value in self._headers) > self._pool.head_bytes:
-            raise ValueError("the headers are too large")
+            raise BadAnswerError("the headers are too large")
 
     def _release(self) -> None:
         receiver, self.receiver = self.receiver, None
@@ -273,6 +280,15 @@ class Upstream(asyncio.Protocol):
         self.transport.abort()
         if receiver is not None:
             receiver.upstream_failed(failed)
+
+
+def _reason(err: Exception) -> str:
+    """Return what is wrong with an answer; the parser hides what its callbacks raised."""
+    cause = err.__context__ if isinstance(err, httptools.HttpParserCallbackError) else err
+    if not isinstance(cause, BadAnswerError | httptools.HttpParserError):
+        log.error("answer failed by a bug", exc_info=cause)
+        return "the gateway can't read the answer"
+    return f"the answer is malformed: {cause}"
 
 
 class Dialing:

@@ -95,7 +95,7 @@ async def _serve(
         snapshot=metrics.snapshot,
         records=recorder.answer,
         render=render,
-        ready=lambda: plane.live is not None,
+        ready=lambda: plane.live is not None and listeners.settled and not plane.draining,
     )
     await admin.start(settings.host, settings.metrics_port)
     listeners.start()
@@ -145,9 +145,13 @@ def _gauges(plane: Plane) -> Gauges:
 
 def _emitter(metrics: Metrics, recorder: Recorder, *, access_log: bool) -> Callable[[Record], None]:
     def emit(record: Record) -> None:
-        metrics.observe(record)
-        recorder.fold(record)
-        if access_log:
-            access.log(record)
+        try:
+            metrics.observe(record)
+            recorder.fold(record)
+            if access_log:
+                access.log(record)
+        except Exception:
+            # Whoever counts requests must not be able to stop them.
+            log.exception("record lost by a bug", route=record.route)
 
     return emit
