@@ -30,8 +30,10 @@ async def test_connections_that_nobody_had_accepted_yet_are_served():
         clients = [waiting_in_the_queue(gw) for _ in range(50)]
         drained = asyncio.create_task(gw.listeners.drain(5.0))
         for client in clients:
-            got = await (await taken_over(gw, client)).answer()
+            connection = await taken_over(gw, client)
+            got = await connection.answer()
             assert (got.body, got.header("connection")) == (b"served", "close")
+            connection.writer.close()
         assert await drained
 
 

@@ -231,6 +231,7 @@ async def test_draining_finishes_what_is_under_way_and_accepts_no_more():
         go.set()
         got = await connection.answer()
         assert (got.body, got.header("connection")) == (b"done", "close")
+        connection.writer.close()
         assert await drained
 
 
