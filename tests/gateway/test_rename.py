@@ -4,7 +4,9 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidegate.gateway.rename import Renamer
+from tidegate.gateway.rename import Renamer, renamed
+from tidegate.gateway.request import Incoming
+from tidegate.routing.session import parse_hints
 
 NAMES = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=12)
 
@@ -38,6 +40,15 @@ def test_names_are_found_as_other_servers_write_them(served, cuts):
 @given(data=st.binary(max_size=60) | st.just(b'"model":"se'), cuts=st.lists(st.integers(0, 99)))
 def test_what_names_no_model_passes_unchanged(data, cuts):
     assert passed(Renamer("served", "own"), pieces(data, cuts)) == data
+
+
+def test_a_body_whose_keys_cannot_be_read_stays_as_it_is():
+    body = b'{"model":"m","\xff":1}'
+    asked = Incoming(
+        "POST", "/", "/", "", "x", b"x", [], body, False, True, 0.0, 1, False, None, ""
+    )
+    assert parse_hints(body).model == "m"
+    assert renamed(asked, "other") is asked
 
 
 def test_an_event_is_never_held_back():

@@ -3,6 +3,7 @@
 import asyncio
 
 import msgspec
+import pytest
 
 from tidegate.judge.record import Record
 from tidegate.testing.endpoints import Seen, answer, scripted
@@ -134,3 +135,12 @@ async def test_copies_are_the_first_to_be_left_out():
             assert (await gw.post(ask("u"))).status == 200
             assert gw.rejected == ["MirrorDropped"]
             assert canary.seen == []
+
+
+@pytest.mark.parametrize("purpose", ["Warm", "Shadow"])
+async def test_a_body_that_cannot_be_copied_is_served_all_the_same(purpose: str):
+    async with scripted(says_text("a")) as stable, scripted(says_text("a")) as canary:
+        pools = pool("llm", stable.address), pool("llm-new", canary.address)
+        async with gateway(*pools, route(RULE), rollout(100, purpose)) as gw:
+            for key in (b"\xff", b"mod\xc3l"):
+                assert (await gw.post(b'{"model":"m","%b":1}' % key)).status == 200

@@ -25,9 +25,13 @@ _SPACE: Final = b" \t\r\n"
 def renamed(request: Incoming, model: str) -> Incoming:
     """Return a request (its body is a JSON object) that asks for `model`.
 
-    Every other value of the body stays as it was, to the byte.
+    Every other value of the body stays as it was, to the byte. A body with keys that are no
+    UTF-8 stays as a whole: its endpoint says what is wrong with it.
     """
-    fields = _OBJECT.decode(request.body)
+    try:
+        fields = _OBJECT.decode(request.body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return request
     fields["model"] = msgspec.Raw(msgspec.json.encode(model))
     # Names can't be put back into a compressed answer.
     headers = [each for each in request.headers if each[0] != b"accept-encoding"]

@@ -38,6 +38,8 @@ PATHS: Final = frozenset(
     }
 )
 """What has no side effects at a model server; `/v1/responses` stores what it answers."""
+UNREADABLE: Final = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
+"""What msgspec raises for a body that is no JSON, is too deep, or whose keys are no UTF-8."""
 _TIMEOUT: Final = 504
 _OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -56,7 +58,7 @@ def shortened(request: Incoming) -> Incoming:
     """Return a request that fills a prefix cache and does little else: one token, no stream."""
     try:
         fields = _OBJECT.decode(request.body)
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         return request
     for name in ("stream", "stream_options", "n", "max_completion_tokens", "best_of"):
         fields.pop(name, None)
@@ -73,7 +75,7 @@ def repeatable(body: bytes) -> bool:
     """Whether a request asks for the same answer each time."""
     try:
         sampling = msgspec.json.decode(body, type=_Sampling)
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         return False
     return sampling.temperature == 0 or sampling.seed is not None
 
