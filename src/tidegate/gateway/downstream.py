@@ -196,6 +196,7 @@ class Downstream(asyncio.Protocol):
     def resume_writing(self) -> None:
         """The client caught up."""
         self._writable = True
+        self._unsent = 0
         if self._current is not None:
             self._current.resume()
         elif self._waiting:
@@ -230,13 +231,11 @@ class Downstream(asyncio.Protocol):
         """End what takes too long; `now` is the loop's time. Called about twice a second."""
         if self._half_closed:
             self._look_for_reset()
-        if self._stuck(now):
+        if not self._writable and self._stuck(now):
             self.transport.abort()
         elif self._linger_until is not None:
-            if self._unsent:
-                self._linger_until = now + self._limits.linger_s
-            elif now > self._linger_until:
-                self.transport.abort()
+            if now > self._linger_until:
+                self._end_lingering(now)
         elif self._current is not None:
             self._current.sweep()
         elif self._phase == _HEAD:
@@ -246,10 +245,22 @@ class Downstream(asyncio.Protocol):
             allowed = self._limits.body_timeout_s + self._body_bytes / self._limits.body_rate
             if now - self._at > allowed:
                 self._refuse(408, "RequestTimeout", "the request's body came too slowly")
-        elif not self._waiting and not self._unsent:
+        elif not self._waiting:
             limit = DRAIN_IDLE_S if self._plane.draining else self._limits.keep_alive_s
             if now - self._idle_since > limit:
-                self.transport.close()
+                self._close_idle(now)
+
+    def _end_lingering(self, now: float) -> None:
+        if self._stuck(now) or not self._unsent:
+            self.transport.abort()
+        else:
+            self._linger_until = now + self._limits.linger_s
+
+    def _close_idle(self, now: float) -> None:
+        if self._stuck(now):
+            self.transport.abort()
+        elif not self._unsent:
+            self.transport.close()
 
     def _look_for_reset(self) -> None:
         client = self.transport.get_extra_info("socket")
