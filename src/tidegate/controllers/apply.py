@@ -7,7 +7,7 @@ that somebody else wrote meanwhile is ever put over; the next look sees it and d
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from tidegate.api.errors import InvalidError, NotFoundError
+from tidegate.api.errors import ConflictError, InvalidError, NotFoundError
 from tidegate.api.inference import InferenceModelRewrite, InferenceObjective
 from tidegate.api.meta import Key, Resource
 from tidegate.api.rollout import InferenceRollout
@@ -113,9 +113,12 @@ class Writer:
     async def _finalizers(self, resource: Resource, finalizers: list[str]) -> None:
         # The uid keeps us from touching, or making, another object of that name.
         metadata = {"uid": resource.metadata.uid, "finalizers": finalizers}
-        await self._store.apply(
-            type(resource), resource.key, {"metadata": metadata}, manager=MANAGER
-        )
+        try:
+            await self._store.apply(
+                type(resource), resource.key, {"metadata": metadata}, manager=MANAGER
+            )
+        except ConflictError:
+            return  # it is gone, and maybe there is another of its name: the next look sees
 
     async def _scale(self, pool: str, replicas: int) -> None:
         for server in sight.servers(pool, self._namespace, self._cache):

@@ -17,7 +17,7 @@ MOST_BYTES = 1024 * 1024
 
 
 def pool_facts(
-    name: str, namespace: str, cache: Cache, probes: Probes, *, age_s: float
+    name: str, namespace: str, cache: Cache, probes: Probes, *, age_s: float, deep_age_s: float
 ) -> PoolFacts | None:
     """Return one side's pool; None while not all of its endpoints were asked."""
     pool = sight.pool_object(name, namespace, cache)
@@ -25,7 +25,8 @@ def pool_facts(
         return PoolFacts(name=name, exists=False)
     known: list[EndpointFacts] = []
     for each in sight.endpoints(name, namespace, cache).ready:
-        facts = probes.facts(each.address, (each.pid, each.restarts), age_s=age_s)
+        identity = (each.pid, each.restarts)
+        facts = probes.facts(each.address, identity, age_s=age_s, deep_age_s=deep_age_s)
         if facts is None:
             return None
         known.append(facts)
@@ -48,6 +49,7 @@ def facts(
     *,
     traffic: TrafficFacts,
     age_s: float,
+    deep_age_s: float,
 ) -> Facts | None:
     """Return all that is known; None while endpoints are still being asked.
 
@@ -55,7 +57,10 @@ def facts(
     """
     plan = state.plan
     names = [sight.pool_of(plan, side, namespace, newest) for side in (plan.stable, plan.canary)]
-    stable, canary = (pool_facts(name, namespace, cache, probes, age_s=age_s) for name in names)
+    stable, canary = (
+        pool_facts(name, namespace, cache, probes, age_s=age_s, deep_age_s=deep_age_s)
+        for name in names
+    )
     if stable is None or canary is None:
         return None
     weights = sight.target(plan, namespace, newest).weights

@@ -75,10 +75,12 @@ class _Known:
     """None until it was asked."""
     asked_at: float = -1e9
     deep: bool = False
-    """Whether somebody wants tokens and features."""
+    """Whether somebody wants it to be asked all."""
     deep_at: float = -1e9
-    tokens: tuple[str | None, str | None] | None = None
-    """Hashes of texts and of the conversation, once both were asked."""
+    """When it was last asked all, and when it had answered all."""
+    answered_at: float = -1e9
+    tokens: tuple[str | None, str | None] = (None, None)
+    """Hashes of texts and of the conversation."""
     features: dict[str, bool] = field(default_factory=dict)
     roots: frozenset[str] = frozenset()
     """What the base models are by their files' names."""
@@ -102,7 +104,12 @@ class Probes:
         self._client: httpx2.AsyncClient | None = None
 
     def facts(
-        self, address: str, identity: tuple[object, ...], *, age_s: float, deep: bool = True
+        self,
+        address: str,
+        identity: tuple[object, ...],
+        *,
+        age_s: float,
+        deep_age_s: float | None = None,
     ) -> EndpointFacts | None:
         """Return what is known of an endpoint; ask it if that is older than `age_s`.
 
@@ -110,15 +117,17 @@ class Probes:
             address: `host:port`.
             identity: Tells the processes apart that had this address one after the other.
             age_s: How old the list of models may be, in seconds.
-            deep: Whether tokenizer and features are asked too; once is enough.
+            deep_age_s: How old it may be that it answered a request, and its tokens and
+                features; None: they don't matter.
 
         """
         known = self._known.get(address)
         if known is None or known.identity != identity:
             self._forget(address)
             known = self._known[address] = _Known(identity)
-        known.deep = known.deep or deep
-        shallow, now = deep and known.tokens is None, self._now()
+        now = self._now()
+        shallow = deep_age_s is not None and now - known.answered_at > deep_age_s
+        known.deep = known.deep or shallow
         due = now - known.asked_at > age_s or (shallow and now - known.deep_at > AGAIN_S)
         if known.task is None and due:
             known.task = asyncio.ensure_future(self._ask(address, known))
@@ -149,13 +158,14 @@ class Probes:
             known.task.cancel()
 
     async def _ask(self, address: str, known: _Known) -> None:
-        if known.deep:
+        deep, known.deep = known.deep, False
+        if deep:
             known.deep_at = self._now()
         try:
             facts = await self._models(address, known)
-            if known.deep and not facts.problem and known.tokens is None:
+            if deep and not facts.problem:
                 facts = await self._deep(address, known, facts)
-            tokens = known.tokens or (None, None)
+            tokens = known.tokens
             known.facts = replace(
                 facts,
                 tokenizer=tokens[0],
@@ -189,7 +199,7 @@ class Probes:
     async def _deep(self, address: str, known: _Known, facts: EndpointFacts) -> EndpointFacts:
         """Ask for tokens and features; return `facts` with the problem if there is one."""
         if not facts.models:
-            known.tokens = (None, None)
+            known.answered_at = self._now()
             return facts
         try:
             async with asyncio.timeout(DEEP_S):
@@ -210,6 +220,7 @@ class Probes:
         texts = [await self._tokens(address, model, prompt=text) for text in TEXTS]
         chat = await self._tokens(address, model, messages=list(CONVERSATION))
         known.tokens = (None if None in texts else _hash(texts), chat and _hash([chat]))
+        known.answered_at = self._now()
         return ""
 
     async def _tokens(self, address: str, model: str, **what: object) -> str | None:

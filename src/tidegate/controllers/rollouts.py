@@ -270,7 +270,7 @@ class Rollouts:
                 case _:
                     await writer.do(command)
                     acted = True
-        if told and case.jobs is not None:
+        if told and case.jobs is not None and not case.inbox:
             case.jobs.start("news", partial(self._tell, rollout, told))
         return acted
 

@@ -4,6 +4,7 @@ Objects come from the cache, counts from the workers, loads from the servers' me
 and adapters from probes. Whatever isn't known yet is left out, and asked for beside the look.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
@@ -26,6 +27,8 @@ from tidegate.rollout.state import BACKWARD, BEFORE, MOVING, State
 
 BEFORE_S: Final = 2.0
 """How old models' lists may be before the start."""
+DEEP_S: Final = 30.0
+"""How old it may be before the start that an endpoint answered a request."""
 MOVING_S: Final = 10.0
 """And while it moves."""
 DOWN_S: Final = 3.0
@@ -87,6 +90,7 @@ class Senses:
             self._probes,
             traffic=self._records.traffic(case.trail.scope if case.trail else ""),
             age_s=BEFORE_S if state.stage in BEFORE else self._age(state),
+            deep_age_s=DEEP_S if state.stage in BEFORE else math.inf,
         )
         return None if known is None else preflight(known)
 
@@ -147,7 +151,6 @@ class Senses:
                 each.address,
                 (each.pid, each.restarts),
                 age_s=ADAPTERS_S if busy else BEFORE_S,
-                deep=False,
             )
             for each in sight.endpoints(pool, namespace, self._cache).ready
         }

@@ -15,7 +15,7 @@ from tidegate.controllers.case import Case
 from tidegate.controllers.trail import Trail
 from tidegate.judge import verdict as judge
 from tidegate.judge.ledger import Claim, Ledger, Step
-from tidegate.judge.metrics import Settings
+from tidegate.judge.metrics import BRISK, Settings
 from tidegate.judge.pairs import SHADOW, Paired
 from tidegate.rollout.decider import decide
 from tidegate.rollout.events import Verdict
@@ -23,6 +23,11 @@ from tidegate.rollout.plan import Plan
 from tidegate.rollout.state import State
 
 RECENT_S: Final = 60.0
+SHORT_S: Final = 60.0
+"""Steps that are shorter are a demo's."""
+MEASURED: Final = 20
+FAR_OFF: Final = 1.5
+"""A median that is so many times the stable's is looked at until the tests have decided."""
 DETAILS_S: Final = 2.0
 """Numbers and sentences are made so often; whether something failed is asked at each look."""
 _DIFFERS: Final = Paired(name="differs", label="answers that differ, in pairs", margin=0.1)
@@ -37,6 +42,8 @@ class Decider:
         self._ledger = Ledger(settings_of(state.plan), trail.stable, trail.canary, trail.scope)
         self._epoch = -1
         self._detailed_at = 0.0
+        self._doubts: list[str] = []
+        """What looks bad, though nothing is proven yet: no step passes meanwhile."""
         for step in _past(state):
             self._ledger.enter(step)
 
@@ -65,9 +72,10 @@ class Decider:
         evidence = found.evidence if details else state.evidence
         if simple.outcome == "fail":
             return simple
-        doubts = [each.label for each in found.findings if each.suspect]
-        if doubts and simple.outcome == "pass":
-            message = f"{', '.join(doubts)}: worse so far, but not for certain"
+        if details:
+            self._doubts = [each.label for each in found.findings if _is_doubtful(each)]
+        if self._doubts and simple.outcome == "pass":
+            message = f"{', '.join(self._doubts)}: worse so far, but not for certain"
             simple = replace(simple, outcome="continue", reason="Suspect", message=message)
         return replace(simple, evidence=evidence)
 
@@ -94,17 +102,23 @@ def _claim(state: State) -> Claim:
     return "watch" if state.effective in (0, 100) else "margin"
 
 
+def _is_doubtful(finding: judge.Finding) -> bool:
+    if finding.role != "required":
+        return False
+    canary, stable = finding.canary, finding.stable
+    if canary is None or stable is None or finding.requests < MEASURED:
+        return finding.suspect
+    return finding.suspect or (finding.metric.endswith("_p50") and canary > FAR_OFF * stable)
+
+
 def settings_of(plan: Plan) -> Settings:
-    """Return how a plan's canary is judged: the shorter its steps, the shorter the units."""
+    """Return how a plan's canary is judged; short steps are a demo's."""
     durations = [each.duration_s for each in plan.steps if each.kind in ("Analyze", "Shadow")]
     shortest = min((each for each in durations if each), default=300.0)
     # Another base model may well say other things: people look, the rollout goes on.
     differs = _DIFFERS if plan.type == "Node" else structs.replace(_DIFFERS, role="informative")
-    return Settings(
-        paired=(*SHADOW, differs),
-        unit_s=min(30.0, max(1.0, shortest / 15)),
-        quick_unit_s=min(10.0, max(1.0, shortest / 30)),
-    )
+    settings = BRISK if shortest < SHORT_S else Settings()
+    return structs.replace(settings, paired=(*SHADOW, differs))
 
 
 def _past(state: State) -> Iterator[Step]:
