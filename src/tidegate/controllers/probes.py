@@ -90,14 +90,22 @@ class _Known:
 class Probes:
     """What is known of all endpoints that somebody asked for."""
 
-    def __init__(self, now: Callable[[], float], on_news: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        now: Callable[[], float],
+        on_news: Callable[[], None],
+        *,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
         """Make it.
 
         Args:
             now: Seconds since the epoch.
             on_news: Called when something was learnt.
+            timeout_s: How long an endpoint may take for one answer.
 
         """
+        self._timeout_s = timeout_s
         self._now = now
         self._on_news = on_news
         self._known: dict[str, _Known] = {}
@@ -256,16 +264,16 @@ class Probes:
     ) -> tuple[int, bytes]:
         """Return status and body; 0 and the reason if there is no answer."""
         if self._client is None:
-            self._client = httpx2.AsyncClient(trust_env=False, timeout=TIMEOUT_S)
+            self._client = httpx2.AsyncClient(trust_env=False, timeout=self._timeout_s)
         content = None if body is None else msgspec.json.encode(body)
         headers = {"content-type": "application/json"} if content else {}
         try:
-            async with asyncio.timeout(TIMEOUT_S):
+            async with asyncio.timeout(self._timeout_s):
                 answer = await self._client.request(
                     method, f"http://{address}{path}", content=content, headers=headers
                 )
         except TimeoutError:
-            return 0, f"{path}: no answer within {TIMEOUT_S:g} s".encode()
+            return 0, f"{path}: no answer within {self._timeout_s:g} s".encode()
         except (httpx2.HTTPError, OSError) as error:
             return 0, f"{path}: {error or type(error).__name__}".encode()
         return answer.status_code, answer.content
