@@ -213,3 +213,46 @@ async def test_a_stable_with_requests_drains_before_completion(world: Steered):
     assert (await world.rollout()).status.phase == "Draining"
     world.in_flight = 0
     await finished(world, "Completed")
+
+
+@pytest.mark.parametrize("phase", ["Progressing", "Baking", "Draining"])
+async def test_an_abort_at_any_phase_is_one_write_of_weights(world: Steered, phase: str):
+    world.in_flight = 1 if phase == "Draining" else 0
+    await world.until(phase)
+    await world.intend(abort=True)
+    await world.look()
+    assert await world.weights() == (100, 0)
+    assert world.reach[-1] == (100, 0)
+    world.in_flight = 0
+    await finished(world, "Aborted")
+
+
+async def test_weights_that_are_not_honoured_pause_it(world: Steered):
+    await world.until("Progressing")
+    world.honoured = False
+    rollout = await world.until("Paused")
+    assert "the data plane doesn't honour the weights" in rollout.status.message
+    flags = {each.type: each.status for each in rollout.status.conditions}
+    assert flags["WeightsNotHonoured"] == "True"
+
+
+async def test_the_old_pool_is_scaled_down_at_the_end_and_up_again_by_an_undo(tmp_path: Path):
+    async with steered(tmp_path, **SPEC, onCompletion="ScaleDown") as world:
+        await world.scalable("llm", replicas=3)
+        await finished(world, "Completed")
+        assert await world.replicas("llm") == 0
+        await world.intend(undo=True)
+        await world.look()
+        assert await world.replicas("llm") == 3
+
+
+async def test_what_was_bound_to_the_old_pool_is_bound_to_the_new_one(tmp_path: Path):
+    async with steered(tmp_path, **SPEC, type="BaseModel") as world:
+        await world.objective("fast", "llm")
+        await world.until("Progressing")
+        assert await world.bound("fast") == "llm"
+        rollout = await world.rollout()
+        assert rollout.status.joined == ("llm", "llm-new")
+        await finished(world, "Completed")
+        assert await world.bound("fast") == "llm-new"
+        assert (await world.rollout()).status.joined == ()

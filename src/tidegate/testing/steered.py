@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from tidegate.api.gateway import HTTPRoute
-from tidegate.api.inference import GROUP, InferencePool
+from tidegate.api.inference import GROUP, InferenceObjective, InferencePool
 from tidegate.api.meta import Key, Resource
 from tidegate.api.rollout import InferenceRollout
 from tidegate.api.scheme import by_model
@@ -115,6 +115,8 @@ class Steered:
         """Requests that go on at the stable."""
         self.patient = True
         """Whether a look waits for what the controller does beside it."""
+        self.honoured = True
+        """Whether requests go by the weights; else all of them to the canary."""
         self.reach: list[tuple[int, int]] = []
         """The route's weights (stable, canary), each time they had changed."""
         self._folder = folder
@@ -160,6 +162,28 @@ class Steered:
         metadata = {"name": name, "namespace": NAMESPACE, "labels": labels or {}}
         head = {"apiVersion": kind.api_version(), "kind": kind.kind, "metadata": metadata}
         await self.engine.create(kind, {**head, "spec": spec}, manager="kubectl")
+
+    async def scalable(self, name: str, *, replicas: int) -> None:
+        """Let a ModelServer be one that Tidegate runs."""
+        kind = by_model(ModelServer)
+        spec: dict[str, Any] = {"addresses": None, "simulator": {}, "replicas": replicas}
+        body = {"spec": spec}
+        await self.engine.patch(
+            kind, Key(NAMESPACE, name), body, patch_type="merge", manager="kubectl"
+        )
+
+    async def replicas(self, name: str) -> int:
+        """Return what a ModelServer is scaled to."""
+        return (await self.engine.get(ModelServer, Key(NAMESPACE, name))).spec.replicas
+
+    async def objective(self, name: str, pool: str) -> None:
+        """Create an InferenceObjective of a pool."""
+        await self._create(InferenceObjective, name, {"priority": 1, "poolRef": {"name": pool}})
+
+    async def bound(self, name: str) -> str:
+        """Return the pool that an InferenceObjective is bound to."""
+        found = await self.engine.get(InferenceObjective, Key(NAMESPACE, name))
+        return found.spec.pool_ref.name
 
     async def intend(self, **spec: Any) -> None:
         """Change the rollout's spec, as people do."""
@@ -216,7 +240,7 @@ class Steered:
         """Let a second pass, with requests by the weights."""
         stable, canary = await self.weights()
         self.now += 1.0
-        ours = 20 * canary // (stable + canary)
+        ours = 20 * canary // (stable + canary) if self.honoured else 20
         blocks = [
             self._block("llm", 20 - ours, 0),
             self._block("llm-new", ours, min(self.errors, ours)),
