@@ -66,3 +66,49 @@ def test_an_adapter_rollout_loads_moves_and_unloads(tmp_path: Path):
         assert rewrite["spec"]["rules"][0]["targets"] == [
             {"modelRewrite": "food-review-v2", "weight": 100}
         ]
+
+
+LEGACY = """
+apiVersion: inference.networking.x-k8s.io/v1alpha2
+kind: InferenceModel
+metadata: {name: food-review}
+spec:
+  modelName: food-review
+  poolRef: {group: inference.networking.k8s.io, name: llm}
+  targetModels: [{name: food-review-v1, weight: 100}]
+"""
+
+
+def test_an_adapter_rollout_moves_a_legacy_inference_model(tmp_path: Path):
+    (tmp_path / "model.yaml").write_text(LEGACY)
+    names = ("model-servers.yaml", "pools.yaml", "route.yaml")
+    manifests = [*(EXAMPLES / "adapter" / name for name in names), tmp_path / "model.yaml"]
+    sides = {"stable": "food-review-v1", "canary": "food-review-v2"}
+    files = {"canaryPath": "/adapters/v2"}
+    with deployed(tmp_path, manifests, "--workers", "1") as up:
+        with traffic(up.url, 30, "food-review") as load:
+            start(up, type="Adapter", **sides, adapters=files)
+            seen = until(up, "Completed")
+            load.more(20)
+        assert load.failures == []
+        assert seen["target"] == "InferenceModel/food-review"
+        model = up.kubectl.json("inferencemodel", "food-review")
+        assert model["spec"]["targetModels"] == [{"name": "food-review-v2", "weight": 100}]
+
+
+def test_an_adapter_that_the_servers_refuse_stops_before_any_request(tmp_path: Path):
+    sides = {"stable": "food-review-v1", "canary": "food-review-v2"}
+    with deployed(tmp_path, [EXAMPLES / "adapter"], "--workers", "1") as up:
+        for server in up.kubectl.json("modelserver")["items"]:
+            for each in server["status"]["endpoints"]:
+                body = json.dumps({"missing_adapters": ["food-review-v2"]}).encode()
+                headers = {"content-type": "application/json"}
+                url = f"http://{each['address']}/admin/faults"
+                with urlopen(Request(url, body, headers), timeout=5):
+                    pass
+        with traffic(up.url, 20, "food-review") as load:
+            start(up, type="Adapter", **sides, adapters={"canaryPath": "/adapters/v2"})
+            seen = until(up, lambda seen: "load_lora_adapter" in seen["message"])
+            assert "The adapter food-review-v2 is not loaded" in seen["message"]
+            assert seen["phase"] == "Preflight"
+        assert load.failures == []

@@ -44,7 +44,7 @@ def application(verbs: Verbs) -> Starlette:
         request.state.subject = Subject(target.kind, target.version, target.name)
         return await verbs.answer(request, target)
 
-    routes = [*_about_itself(), *_reviews(), *_events(), ("/{path:path}", resources)]
+    routes = [*_about_itself(), *_reviews(), ("/{path:path}", resources)]
     return Starlette(
         routes=[Route(path, _answered(handler), methods=METHODS) for path, handler in routes]
     )
@@ -159,14 +159,3 @@ def _reviews() -> list[tuple[str, Handler]]:
         return _json(review(request.url.path, asked), 201)
 
     return [(path, handler) for path in REVIEWS]
-
-
-def _events() -> list[tuple[str, Handler]]:
-    """Return answers to `kubectl describe`, which shows an object's events: there are none."""
-    none = {"kind": "EventList", "apiVersion": "v1", "metadata": {"resourceVersion": "0"}}
-
-    def answer(_: Request) -> Response:
-        return _json({**none, "items": []})
-
-    paths = ("/api/v1/events", "/api/v1/namespaces/{namespace}/events")
-    return [(path, _get(answer)) for path in paths]

@@ -34,7 +34,7 @@ class Kubectl:
     kubeconfig: Path
     environment: dict[str, str] = field(default_factory=dict)
 
-    def run(self, *args: str | Path, stdin: str = "") -> Ran:
+    def run(self, *args: str | Path, stdin: str = "", timeout_s: float = TIMEOUT_S) -> Ran:
         """Run `kubectl ARGS` to its end, whatever that is."""
         done = subprocess.run(
             [self.binary, *args],
@@ -42,7 +42,7 @@ class Kubectl:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=TIMEOUT_S,
+            timeout=timeout_s,
             check=False,
         )
         return Ran(done.returncode, done.stdout, done.stderr)
