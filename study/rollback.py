@@ -109,7 +109,8 @@ def report(times: Mapping[str, list[float]]) -> str:
 From the return of `kubectl patch inferencerollout NAME --type=merge -p
 '{{"spec":{{"abort":true}}}}'` to the beginning of the last request that the canary got, in
 milliseconds. Negative: it was over before kubectl had ended. {RATE:.0f} streamed requests a second
-through `tidegate up` with two workers; no request failed. The worst of all: {1000 * worst:.0f} ms; the aim is 200.
+through `tidegate up` with two workers; no request failed.
+The worst of all: {1000 * worst:.0f} ms; the aim is 200.
 
 | phase | aborts | median | worst |
 |---|---|---|---|
