@@ -536,3 +536,37 @@ async def test_a_kubeconfig_that_is_none_is_told(tmp_path):
         (tmp_path / "bad").write_text(content)
         with pytest.raises(UnavailableError, match="kubeconfig"):
             HttpStore.from_kubeconfig(tmp_path / "bad")
+
+
+WEIGHT = "/spec/rules/0/backendRefs/0/weight"
+
+
+def edits(generation, weight):
+    return [
+        {"op": "test", "path": "/metadata/generation", "value": generation},
+        {"op": "add", "path": WEIGHT, "value": weight},
+    ]
+
+
+async def test_an_edit_changes_what_it_names_and_is_owned_by_its_manager(place):
+    made = await place.store.apply(HTTPRoute, place.key("r"), route(1), manager="ann")
+    edited = await place.store.edit(
+        HTTPRoute, made.key, edits(made.metadata.generation, 7), manager="bob"
+    )
+    assert weight_of(edited) == 7
+    assert edited.spec.parent_refs == made.spec.parent_refs
+    assert "bob" in {each.manager for each in edited.metadata.managed_fields}
+
+
+async def test_an_edit_whose_test_fails_changes_nothing(place):
+    made = await place.store.apply(HTTPRoute, place.key("r"), route(1), manager="ann")
+    stale = made.metadata.generation
+    await place.store.edit(HTTPRoute, made.key, edits(stale, 7), manager="bob")
+    with pytest.raises(InvalidError):
+        await place.store.edit(HTTPRoute, made.key, edits(stale, 8), manager="eve")
+    assert weight_of(await place.store.get(HTTPRoute, made.key)) == 7
+
+
+async def test_an_edit_of_a_missing_object_is_not_found(place):
+    with pytest.raises(NotFoundError):
+        await place.store.edit(HTTPRoute, place.key("none"), edits(1, 1), manager="bob")
