@@ -288,7 +288,7 @@ def cost() -> Cost:
 def evidence() -> dict[str, object]:
     """Return how the evidence on TTFT p50 grows in two rollouts held at 10 %."""
     traces: dict[str, object] = {}
-    for name, world in (("equal", INDEPENDENT), ("worse", INDEPENDENT.with_harm(ttft=1.5))):
+    for name, world in (("equal", INDEPENDENT), ("worse", INDEPENDENT.with_harm(ttft=1.3))):
         run = Traffic(replace(world, hours=0.7), np.random.default_rng([SEED, 1_000_000]))
         ledger = Ledger(Settings(), "stable", "canary")
         track = next(each for each in ledger.tracks if each.metric.name == "ttft_p50")
