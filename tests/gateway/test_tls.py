@@ -147,12 +147,16 @@ async def test_a_host_is_the_same_in_capitals(gw):
     assert await ask(gw, port, "ONE.test", one[0], "One.Test") == 200
 
 
-async def test_connections_in_their_handshake_are_served_before_the_worker_ends(gw):
+@pytest.mark.parametrize("pause", [0.0, 0.1], ids=["in the queue", "accepted"])
+async def test_connections_in_their_handshake_are_served_before_the_worker_ends(gw, pause: float):
     port = free_port()
     one = certificate("one.test")
     await gw.apply(secret("one", *one), secure_gateway(port, one="one.test"))
     waiting = [socket.create_connection(("127.0.0.1", port)) for _ in range(5)]
+    await asyncio.wait({asyncio.create_task(asyncio.Event().wait())}, timeout=pause)
     drained = asyncio.create_task(gw.listeners.drain(5.0))
+    await asyncio.wait({drained}, timeout=0.1)
+    assert not drained.done()
     context = ssl.create_default_context(cadata=one[0].decode())
     for client in waiting:
         connection = Connection(

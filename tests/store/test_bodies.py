@@ -133,6 +133,20 @@ def test_any_bytes_are_decoded_or_refused(body):
         assert json.loads(json.dumps(found)) == found
 
 
+class Writer(yaml.SafeDumper):
+    """A writer that quotes every text, as its idea of what looks like a number may be another."""
+
+
+Writer.add_representer(
+    str, lambda writer, text: writer.represent_scalar("tag:yaml.org,2002:str", text, style='"')
+)
+
+
 @given(values)
 def test_what_a_yaml_writer_writes_is_read_back(value):
-    assert decode_yaml(yaml.safe_dump(value).encode()) == value
+    assert decode_yaml(yaml.dump(value, Dumper=Writer).encode()) == value
+
+
+@pytest.mark.parametrize("key", ["0E0", "1.0", "8080", "1e3", "true", "True", "-0"])
+def test_a_key_is_the_text_it_was_written_as(key):
+    assert decode_yaml(f"{key}: {{{key}: x}}".encode()) == {key: {key: "x"}}

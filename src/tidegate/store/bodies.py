@@ -1,13 +1,14 @@
 """Request bodies: bytes in, JSON values out, and nothing that JSON couldn't say.
 
-YAML is read as Kubernetes reads it: `yes` and dates are strings, keys are strings. Aliases
-are refused: they can make a small document huge.
+YAML is read as Kubernetes reads it: `yes` and dates are strings, keys are strings; a key that
+looks like a number keeps the text it was written as. Aliases are refused: they can make a small
+document huge.
 """
 
 import contextlib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -25,8 +26,17 @@ JSON: Final = "application/json"
 YAML: Final = "application/yaml"
 
 
+_TAGS_OF_KEYS: Final = frozenset(f"tag:yaml.org,2002:{tag}" for tag in ("bool", "int", "float"))
+
+
 class _Loader(yaml.CSafeLoader):
     """YAML with the scalars of JSON: no dates, no octals, and only true and false are booleans."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        for key, _ in node.value:
+            if key.tag in _TAGS_OF_KEYS:
+                key.tag = "tag:yaml.org,2002:str"
+        return super().construct_mapping(node, deep)
 
 
 _Loader.yaml_implicit_resolvers = {}
@@ -160,10 +170,6 @@ def _key(key: Any) -> str:
         case str():
             key.encode()
             return key
-        case bool():
-            return "true" if key else "false"
-        case int() | float():
-            return str(key)
         case _:
             raise BadRequestError(f"the body has a key that JSON lacks: {key!r:.40}")
 
