@@ -55,8 +55,23 @@ def test_the_revision_changes_with_what_runs_and_with_nothing_else():
 
 
 def test_the_simulators_command_is_one_that_the_simulator_understands():
+    limits = {
+        "max_num_seqs": 3,
+        "max_model_len": 400,
+        "blocks": 500,
+        "max_loras": 6,
+        "max_cpu_loras": 7,
+    }
     simulator = Simulator(
-        models=("a", "b"), adapters=("c",), seed=7, max_num_seqs=3, faults={"error_rate": 0.5}
+        models=("a", "b"),
+        adapters=("c",),
+        seed=7,
+        max_num_seqs=3,
+        max_model_len=400,
+        num_gpu_blocks=500,
+        max_loras=6,
+        max_cpu_loras=7,
+        faults={"error_rate": 0.5},
     )
     argv = command_of(ModelServerSpec(simulator=simulator)).argv
     assert argv[:4] == (sys.executable, "-m", "tidegate", "simulate")
@@ -64,6 +79,7 @@ def test_the_simulators_command_is_one_that_the_simulator_understands():
     assert context.params["models"] == ("a", "b")
     assert context.params["adapters"] == ("c",)
     assert (context.params["port"], context.params["seed"]) == (20_001, 7)
+    assert {name: context.params[name] for name in limits} == limits
     assert parse_faults(context.params["faults"]).error_rate == 0.5
 
 

@@ -61,6 +61,14 @@ class Simulator(Model, frozen=True, kw_only=True):
     """Answers and their times are the same for the same seed."""
     max_num_seqs: Annotated[int, Meta(ge=1)] | None = None
     """How many requests run at once; by default the profile's."""
+    max_model_len: Annotated[int, Meta(ge=2)] | None = None
+    """Tokens of prompt and answer; by default the profile's."""
+    num_gpu_blocks: Annotated[int, Meta(ge=1)] | None = None
+    """KV-cache blocks of 16 tokens; by default the profile's."""
+    max_loras: Annotated[int, Meta(ge=1)] | None = None
+    """Adapters in one batch, and slots on the GPU; by default 4."""
+    max_cpu_loras: Annotated[int, Meta(ge=1)] | None = None
+    """Adapters in the host's memory; by default `maxLoras`."""
     time_scale: Annotated[float, Meta(gt=0)] = 1.0
     """Latencies are multiplied by this."""
     faults: dict[str, Any] = {}

@@ -89,8 +89,14 @@ def _simulate(simulator: Simulator, spec: ModelServerSpec) -> tuple[str, ...]:
         ("--time-scale", f"{simulator.time_scale:g}"),
         ("--drain-timeout", f"{spec.termination_grace_period_seconds:g}"),
     ]
-    if simulator.max_num_seqs is not None:
-        options.append(("--max-num-seqs", str(simulator.max_num_seqs)))
+    limits = {
+        "--max-num-seqs": simulator.max_num_seqs,
+        "--max-model-len": simulator.max_model_len,
+        "--num-gpu-blocks": simulator.num_gpu_blocks,
+        "--max-loras": simulator.max_loras,
+        "--max-cpu-loras": simulator.max_cpu_loras,
+    }
+    options += [(name, str(limit)) for name, limit in limits.items() if limit is not None]
     if simulator.faults:
         options.append(("--faults", msgspec.json.encode(simulator.faults).decode()))
     words = (word for option in options for word in option)
