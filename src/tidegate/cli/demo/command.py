@@ -1,8 +1,10 @@
 """`tidegate demo`: parse, run, say how it went."""
 
+import asyncio
 import signal
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,14 +64,26 @@ def demo(rate: float, sessions: int, manifests: Path | None) -> None:
 def _run(folder: Path, show: "Show", screen: "Screen") -> None:
     import uvloop
 
-    from tidegate.cli.demo.gateway import running
+    from tidegate.cli.demo.gateway import ENDING, running
     from tidegate.cli.demo.rollout import Rollout
 
-    for number in (signal.SIGTERM, signal.SIGHUP):  # they end it as Ctrl-C does: in good order
-        signal.signal(number, signal.default_int_handler)
-
     async def play() -> None:
+        # Not by an exception in the middle of any callback, which might be the wrong one.
+        if task := asyncio.current_task():
+            for number in ENDING:
+                asyncio.get_running_loop().add_signal_handler(number, task.cancel)
         await Rollout(gateway, show, screen).run()
 
+    _end_as_by_ctrl_c(ENDING)
     with running(folder) as gateway, screen.live():
-        uvloop.run(play())
+        try:
+            uvloop.run(play())
+        except asyncio.CancelledError:
+            raise KeyboardInterrupt from None
+        finally:
+            _end_as_by_ctrl_c(ENDING)  # the loop has taken its handlers with it
+
+
+def _end_as_by_ctrl_c(numbers: Iterable[signal.Signals]) -> None:
+    for number in numbers:
+        signal.signal(number, signal.default_int_handler)

@@ -23,6 +23,8 @@ from tidegate.api.errors import TidegateError
 UP: Final = (sys.executable, "-m", "tidegate", "up")
 STOP_S: Final = 15.0
 LOG_LINES: Final = 30
+ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What ends the demo in good order."""
 
 
 class StartError(TidegateError):
@@ -102,7 +104,8 @@ def _start(directory: Path, manifests: Path, log: int) -> Gateway:
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:
-    ignored = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave half
+    # A second Ctrl-C must not leave half of it.
+    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in ENDING}
     try:
         family = _descendants(process.pid)
         process.send_signal(signal.SIGTERM)
@@ -117,7 +120,8 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
         process.wait()
         psutil.wait_procs(family, timeout=STOP_S)
     finally:
-        signal.signal(signal.SIGINT, ignored)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def _descendants(pid: int) -> set[psutil.Process]:
