@@ -1,7 +1,6 @@
 """Blocks merge in any order, and tell the same however their requests were watched."""
 
 from copy import copy
-from dataclasses import fields
 from random import Random
 
 import msgspec
@@ -110,8 +109,8 @@ def _as_seen(end: Record, seen: Record, age: float) -> Record:
 
 
 def _restore(seen: Record, end: Record) -> None:
-    for each in fields(Record):
-        setattr(seen, each.name, getattr(end, each.name))
+    for name in Record.__struct_fields__:
+        setattr(seen, name, getattr(end, name))
 
 
 def _total(folder: Folder) -> dict[tuple, Block]:

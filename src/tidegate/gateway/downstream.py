@@ -22,6 +22,7 @@ from tidegate.gateway import reply
 from tidegate.gateway.exchange import Exchange
 from tidegate.gateway.hops import without_named
 from tidegate.gateway.plane import Plane
+from tidegate.gateway.repeat import TRIES, Repeat, learn
 from tidegate.gateway.request import BadTargetError, Incoming, host_of, split_target
 from tidegate.gateway.tls import SNI
 
@@ -97,10 +98,12 @@ class Downstream(asyncio.Protocol):
         "_port",
         "_raw_bytes",
         "_reading",
+        "_repeat",
         "_secure",
         "_sni",
         "_special",
         "_target",
+        "_tries",
         "_turn",
         "_unparsed",
         "_unsent",
@@ -134,6 +137,8 @@ class Downstream(asyncio.Protocol):
         self._headers: list[tuple[bytes, bytes]] = []
         self._special: dict[bytes, bytes] = {}
         self._target = b""
+        self._repeat: Repeat | None = None
+        self._tries = TRIES
 
     # asyncio's side
 
@@ -161,6 +166,9 @@ class Downstream(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse; whole requests are served from the parser's callbacks."""
+        between = self._between()
+        if between and self._repeat is not None and self._serve_repeated(self._repeat, data):
+            return
         self._turn = True
         if len(data) > PIECE or self._unparsed:
             self._unparsed += data
@@ -169,6 +177,9 @@ class Downstream(asyncio.Protocol):
             self._feed(data)
             if self._waiting:
                 self._pause_when_full()
+        if between and self._tries and self._current is not None and self._phase == _IDLE:
+            self._tries -= 1
+            self._repeat = learn(data, self._current.request, self._special)
 
     def eof_received(self) -> bool:
         """The client sends no more: it left, or it only waits, as `nc` does. Find out.
@@ -417,6 +428,28 @@ class Downstream(asyncio.Protocol):
         waiting = len(self._waiting)
         return waiting > self._limits.pipelined or self._waiting_bytes > WAITING_BYTES
 
+    def _between(self) -> bool:
+        """Whether whatever comes is the beginning of a request that may be served at once."""
+        return (
+            self._phase == _IDLE
+            and self._current is None
+            and self._writable
+            and not self._waiting
+            and not self._unparsed
+        )
+
+    def _serve_repeated(self, repeat: Repeat, data: bytes) -> bool:
+        """Serve `data` without parsing it, if its head is the last one's; say whether it was."""
+        body = repeat.body(data)
+        limits, plane = self._limits, self._plane
+        if body is None or len(body) > limits.body_bytes:
+            return False
+        if plane.body_bytes + len(body) > limits.bodies_bytes:
+            return False
+        self._tries = TRIES
+        self._begin(repeat.request(body, plane.clock()))
+        return True
+
     def _request(self) -> Incoming:
         special = self._special
         try:
@@ -452,6 +485,9 @@ class Downstream(asyncio.Protocol):
     def _serve(self, request: Incoming) -> None:
         # From here on the exchange holds it.
         self._let_go(len(request.body))
+        self._begin(request)
+
+    def _begin(self, request: Incoming) -> None:
         exchange = Exchange(self._plane, self, request)
         self._current = exchange
         try:
@@ -534,6 +570,7 @@ class Downstream(asyncio.Protocol):
         kept = [(name, special[name]) for name in special if name not in _ANSWERED]
         lines = [b"%b: %b\r\n" % header for header in kept + self._headers]
         self._upgrade = False
+        self._tries = 0
         self._phase = _IDLE
         self._parser = httptools.HttpRequestParser(self)
         return b"".join([start, *lines, b"\r\n", rest])

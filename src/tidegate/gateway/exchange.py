@@ -5,8 +5,9 @@ with. An exchange ends exactly once: by `_finish`, which hands its record over.
 """
 
 import asyncio
-from dataclasses import replace
 from typing import Final, Protocol
+
+from msgspec.structs import replace
 
 from tidegate.gateway import models, reply, shadow
 from tidegate.gateway.mirror import mirror
@@ -66,6 +67,7 @@ class Exchange:
         "_fallbacks",
         "_handle",
         "_head_sent",
+        "_heads",
         "_hints",
         "_keep_alive",
         "_live",
@@ -78,19 +80,20 @@ class Exchange:
         "_plane",
         "_progress",
         "_renamer",
-        "_request",
         "_timer",
         "_twin",
         "record",
+        "request",
     )
 
     def __init__(self, plane: Plane, client: Client, request: Incoming) -> None:
         self._plane = plane
         self._client = client
-        self._request = request
+        self.request = request
         self._live: Live | None = plane.live
         self._hints: BodyHints = NO_HINTS
         self._match: Match | None = None
+        self._heads: dict[int, bytes] | None = None
         self._arm: Arm | None = None
         self._endpoint: Endpoint | None = None
         self._fallbacks: list[Endpoint] = []
@@ -112,7 +115,7 @@ class Exchange:
 
     def begin(self) -> None:
         """Find the rule, and do what it says."""
-        plane, request, record = self._plane, self._request, self.record
+        plane, request, record = self._plane, self.request, self.record
         plane.in_flight += 1
         plane.running[id(self)] = record
         plane.budget.earn()
@@ -130,12 +133,24 @@ class Exchange:
             record.asked_stream = self._hints.stream
             record.features = self._hints.features
             record.max_tokens = self._hints.max_tokens
-        found = match(live.table, request.port, self._asked())
+        found = self._find(live)
         if found is None:
             self._refuse(404, "RouteNotFound", "no HTTPRoute matches this host, path and method")
             return
         self._match = found
         self._follow(found.rule, live)
+
+    def _find(self, live: Live) -> Match | None:
+        """Return the rule; head, model and table are all that it depends on."""
+        request, model = self.request, self._hints.model
+        known = request.memo.find(live, model) if request.memo is not None else None
+        if known is None:
+            found = match(live.table, request.port, self._asked())
+            if found is None or request.memo is None:
+                return found
+            known = request.memo.keep(model, found)
+        self._heads = known.heads
+        return known.match
 
     def _follow(self, rule: Rule, live: Live) -> None:
         self.record.route, self.record.rule = rule.route, rule.name
@@ -151,7 +166,7 @@ class Exchange:
             self._split(rule, live)
 
     def _split(self, rule: Rule, live: Live) -> None:
-        session = session_key(rule, self._request.headers, self._hints)
+        session = session_key(rule, self.request.headers, self._hints)
         if session is None:
             draw = self._plane.rng.getrandbits(64)
         else:
@@ -184,7 +199,7 @@ class Exchange:
         if backend.h2c:
             self._refuse(500, "UnsupportedProtocol", f"{backend.key} wants HTTP/2 (h2c)")
             return
-        model, request = self._hints.model, self._request
+        model, request = self._hints.model, self.request
         if backend.rewrites is not None and model is not None:
             model, request = self._rename(backend.rewrites, model, session)
         asked = PickRequest(plane.clock(), model, session)
@@ -195,11 +210,12 @@ class Exchange:
         self._fallbacks = [*pick.fallbacks, pick.endpoint]
         self._attempts_left = rule.retry.attempts
         body = request.body
-        self._hold(request_payload(request, plane, rule, arm, self._prefix()))
+        heads = self._heads if request is self.request else None
+        self._hold(request_payload(request, plane, rule, arm, self._prefix(), heads))
         self._send(pick.endpoint)
         for each in (*rule.filters.mirrors, *arm.filters.mirrors):
             if not each.purpose:
-                mirror(plane, live, each, self._payload, self._request.method == "HEAD")
+                mirror(plane, live, each, self._payload, self.request.method == "HEAD")
             elif shadow.wants(plane, live, each, draw, request):
                 self._copy(live, each, replace(request, body=body), session)
 
@@ -218,7 +234,7 @@ class Exchange:
         self, rewrites: Rewrites, model: str, session: bytes | None
     ) -> tuple[str, Incoming]:
         """Return the model that a rewrite draws, and the request as it asks for that one."""
-        plane, record, request = self._plane, self.record, self._request
+        plane, record, request = self._plane, self.record, self.request
         split = rewrites.find(model)
         if split is None:
             return model, request
@@ -233,7 +249,7 @@ class Exchange:
 
     def _hold(self, payload: bytes) -> None:
         """Keep what is sent as long as it may be sent again; no longer, for it may be large."""
-        self._request.body = b""
+        self.request.body = b""
         self._plane.body_bytes += len(payload) - len(self._payload)
         self._payload = payload
 
@@ -252,7 +268,7 @@ class Exchange:
             endpoint.address,
             self._payload,
             self,
-            head_only=self._request.method == "HEAD",
+            head_only=self.request.method == "HEAD",
             fresh=fresh,
         )
 
@@ -313,7 +329,7 @@ class Exchange:
         record = self.record
         at = self._progress = self._plane.clock()
         if record.ttft_s is None:
-            record.ttft_s = at - self._request.began
+            record.ttft_s = at - self.request.began
         record.response_bytes += len(data)
         if self._meter is not None:
             self._meter.feed(data, at)
@@ -332,6 +348,19 @@ class Exchange:
             out.append(b"\r\n")
         else:
             out.append(data)
+
+    def upstream_chunk(self, data: bytes, size: int) -> None:
+        """Pass a chunk on as it is, where the client gets an event stream in chunks."""
+        meter = self._meter
+        as_it_is = self._chunked and self._renamer is None and self._twin is None
+        if meter is None or not as_it_is:
+            self.upstream_body(data[-2 - size : -2])
+            self.upstream_flush()
+            return
+        at = self._progress = self._plane.clock()
+        self.record.response_bytes += size
+        meter.feed_chunk(data, at)
+        self._client.write(data)
 
     def upstream_flush(self) -> None:
         """Write what one read brought, at once."""
@@ -390,7 +419,7 @@ class Exchange:
 
     def can_inform(self) -> bool:
         """Whether the client may get an informational answer now."""
-        return not self._head_sent and not self._request.http10
+        return not self._head_sent and not self.request.http10
 
     def client_gone(self) -> None:
         """Cancel: the endpoint must not go on generating for nobody."""
@@ -430,7 +459,7 @@ class Exchange:
     # answers
 
     def _write_head(self, status: int, headers: Headers, length: int | None) -> None:
-        request, arm = self._request, self._arm
+        request, arm = self.request, self._arm
         self._head_sent = True
         self._hold(b"")
         rule = self._rule()
@@ -490,14 +519,14 @@ class Exchange:
         self._answer(status, body, (b"x-tidegate-reason", reason.encode()))
 
     def _redirect(self, redirect: Redirect) -> None:
-        request = self._request
+        request = self.request
         scheme = "https" if request.secure else "http"
         where = location(redirect, self._asked(), scheme, request.port, self._prefix())
         self._answer(redirect.status, b"", (b"location", where.encode("latin-1")))
 
     def _list_models(self, pools: tuple[Backend, ...], live: Live) -> bool:
         """Answer `/v1/models` from what the endpoints listed; False if that isn't asked."""
-        request = self._request
+        request = self.request
         if request.method not in {"GET", "HEAD"} or not models.asked(request.path):
             return False
         endpoints = [each for pool in pools for each in live.endpoints(pool)]
@@ -514,7 +543,7 @@ class Exchange:
             status,
             body,
             headers=headers,
-            head_only=self._request.method == "HEAD",
+            head_only=self.request.method == "HEAD",
             close=not self._keep_alive,
         )
         self._client.write(answer)
@@ -555,7 +584,7 @@ class Exchange:
         plane = self._plane
         plane.in_flight -= 1
         plane.running.pop(id(self), None)
-        self.record.duration_s = plane.clock() - self._request.began
+        self.record.duration_s = plane.clock() - self.request.began
         plane.emit(self.record)
         if self._twin is not None:
             self._twin.over()
@@ -569,7 +598,7 @@ class Exchange:
     # small things
 
     def _asked(self) -> MatchRequest:
-        request = self._request
+        request = self.request
         return MatchRequest(
             request.host,
             request.method,

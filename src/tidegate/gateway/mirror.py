@@ -57,6 +57,9 @@ class _Copy:
     def upstream_body(self, data: bytes) -> None:
         """Dropped."""
 
+    def upstream_chunk(self, data: bytes, size: int) -> None:
+        """Dropped."""
+
     def upstream_flush(self) -> None:
         """Nothing to write."""
 

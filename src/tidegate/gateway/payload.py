@@ -15,8 +15,37 @@ _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 _HOST: Final = b"host"
 
 
-def request_payload(request: Incoming, plane: Plane, rule: Rule, arm: Arm, prefix: str) -> bytes:
-    """Return head and body for the endpoint; the rule's filters come first, then the arm's."""
+def request_payload(
+    request: Incoming,
+    plane: Plane,
+    rule: Rule,
+    arm: Arm,
+    prefix: str,
+    heads: dict[int, bytes] | None = None,
+) -> bytes:
+    """Return head and body for the endpoint.
+
+    `heads` keeps by the arm's id what was made of the same request head under the same match.
+    """
+    body = request.body
+    head = heads.get(id(arm)) if heads is not None else None
+    if head is None:
+        head = _head(request, rule, arm, prefix)
+        if heads is not None:
+            heads[id(arm)] = head
+    number = b""
+    if request.request_id is None:
+        number = b"x-request-id: %016x\r\n" % plane.rng.getrandbits(64)
+    if body or request.method in _WITH_BODY:
+        return b"%b%bcontent-length: %d\r\n\r\n%b" % (head, number, len(body), body)
+    return b"%b%b\r\n" % (head, number)
+
+
+def _head(request: Incoming, rule: Rule, arm: Arm, prefix: str) -> bytes:
+    """Return all of the head that is the same with another body, without its end.
+
+    The rule's filters come first, then the arm's.
+    """
     rewrite = arm.filters.rewrite or rule.filters.rewrite
     target, authority = request.target, request.authority
     if rewrite is not None and rewrite.path is not None:
@@ -38,12 +67,6 @@ def request_payload(request: Incoming, plane: Plane, rule: Rule, arm: Arm, prefi
         parts.append(value)
         parts.append(b"\r\n")
     parts.append(_forwarded(request))
-    if request.request_id is None:
-        parts.append(b"x-request-id: %016x\r\n" % plane.rng.getrandbits(64))
-    if request.body or request.method in _WITH_BODY:
-        parts.append(b"content-length: %d\r\n" % len(request.body))
-    parts.append(b"\r\n")
-    parts.append(request.body)
     return b"".join(parts)
 
 

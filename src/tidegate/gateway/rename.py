@@ -8,10 +8,10 @@ line, so streams are never delayed.
 
 import json
 import re
-from dataclasses import replace
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from tidegate.gateway.request import Incoming
 

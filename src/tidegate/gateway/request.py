@@ -1,8 +1,11 @@
 """One request as it came off the wire: checked, bounded, without hop-by-hop headers."""
 
 import re
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
+
+from tidegate.routing.table import Match
 
 _AUTHORITY: Final = re.compile(
     rb"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]*)(?::[0-9]{0,5})?"
@@ -15,12 +18,47 @@ _DOT_SEGMENT: Final = re.compile(
 """With all that some server takes for a slash, and with the parameters that some cut off."""
 
 
+MODELS: Final = 16
+"""Models of one head whose matches are kept."""
+
+
+class Found(msgspec.Struct, frozen=True, gc=False):
+    """What a head and a model lead to in one table."""
+
+    match: Match
+    heads: dict[int, bytes] = {}
+    """The heads that endpoints get, by the arm's id: the match keeps its arms."""
+
+
+class Memo:
+    """What was found for a head in one table, so that it needn't be found again."""
+
+    __slots__ = ("_found", "_live")
+
+    def __init__(self) -> None:
+        self._live: object = None
+        self._found: dict[str | None, Found] = {}
+
+    def find(self, live: object, model: str | None) -> Found | None:
+        """Return what was found in this table for the body's model."""
+        if live is not self._live:
+            self._live = live
+            self._found = {}
+        return self._found.get(model)
+
+    def keep(self, model: str | None, match: Match) -> Found:
+        """Remember the match of `model`, which `find` has just missed, if there is room."""
+        found = Found(match)
+        if len(self._found) < MODELS:
+            self._found[model] = found
+        return found
+
+
 class BadTargetError(Exception):
     """The request target can't be routed safely."""
 
 
-@dataclass(slots=True)
-class Incoming:
+class Incoming(msgspec.Struct):
     """A whole request."""
 
     method: str
@@ -48,6 +86,8 @@ class Incoming:
     """The client's address."""
     request_id: bytes | None = None
     forwarded_for: bytes | None = None
+    memo: Memo | None = None
+    """Set where the head is expected again; all requests with that head share it."""
 
 
 def split_target(target: bytes) -> tuple[bytes | None, str]:

@@ -9,10 +9,10 @@ Nothing of a prompt or an answer is kept: of a pair only which of both was worse
 """
 
 import asyncio
-from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from tidegate.gateway.answers import AnswerText
 from tidegate.gateway.plane import Live, Plane
@@ -182,6 +182,10 @@ class Twin:
             self._meter.feed(data, at)
         if self._ours is not None:
             self._ours.feed(data)
+
+    def upstream_chunk(self, data: bytes, size: int) -> None:
+        """A piece of the copy's answer."""
+        self.upstream_body(data[-2 - size : -2])
 
     def upstream_flush(self) -> None:
         """Nothing to write."""

@@ -11,6 +11,7 @@ from tidegate.judge.record import ITL_BOUNDS, Record
 
 MARK: Final = b"\ndata:"
 DONE: Final = b"\ndata: [DONE]"
+_LINES: Final = 4
 _KEEP: Final = len(DONE) - 1
 
 
@@ -40,6 +41,22 @@ class EventMeter:
         elif count < 0:
             # `[DONE]` came in pieces, and its beginning was taken for an event.
             self._take_back()
+
+    def feed_chunk(self, data: bytes, at: float) -> None:
+        """Count the events of an HTTP chunk, framing included."""
+        # Nearly always one: the lines of the chunk's head, of the event and of the chunk's end,
+        # and an empty one.
+        start = data.find(b"\n") + 1
+        if (
+            data.count(b"\n") == _LINES
+            and data.startswith(b"data: {", start)
+            and data.endswith(b"\n\n\r\n")
+            and self._tail.endswith(b"\n")
+        ):
+            self._tail = b"\n"
+            self._note(1, at)
+        else:
+            self.feed(data[start:-2], at)
 
     def _take_back(self) -> None:
         record = self._record

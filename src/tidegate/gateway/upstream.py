@@ -59,6 +59,9 @@ class Receiver(Protocol):
     def upstream_body(self, data: bytes) -> None:
         """A piece of the body."""
 
+    def upstream_chunk(self, data: bytes, size: int) -> None:
+        """A chunk of `size` bytes, framing included, that came alone; nothing is to be flushed."""
+
     def upstream_flush(self) -> None:
         """All of one read was handed over and there is more to come: a good moment to write."""
 
@@ -73,6 +76,7 @@ class Upstream(asyncio.Protocol):
     """One connection to one endpoint."""
 
     __slots__ = (
+        "_between_chunks",
         "_chunked",
         "_head_only",
         "_headers",
@@ -103,7 +107,7 @@ class Upstream(asyncio.Protocol):
         self._headers: Headers = []
         self._length: int | None = None
         self._chunked = self._until_close = self._head_only = False
-        self._whole = self._reusable = False
+        self._whole = self._reusable = self._between_chunks = False
         self._silent = True
         self._in_head = True
         self._overhead = 0
@@ -122,6 +126,11 @@ class Upstream(asyncio.Protocol):
             # An idle connection has nothing to say: whatever it is, it isn't our answer.
             self.transport.abort()
             return
+        if self._between_chunks:
+            size = chunk_size(data)
+            if size:
+                self.receiver.upstream_chunk(data, size)
+                return
         self._silent = False
         self._overhead += len(data)
         try:
@@ -139,6 +148,8 @@ class Upstream(asyncio.Protocol):
         if self._whole:
             self._release()
         elif self.receiver is not None:
+            # A piece of the next chunk's head would not end so.
+            self._between_chunks = self._between_chunks and data.endswith(b"\r\n")
             self.receiver.upstream_flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -166,7 +177,9 @@ class Upstream(asyncio.Protocol):
     def start(self, receiver: Receiver, payload: bytes, *, head_only: bool, reused: bool) -> None:
         """Send `payload` and hand its answer to `receiver`."""
         self.receiver = receiver
-        self._parser = httptools.HttpResponseParser(self)
+        if not reused or head_only or self._head_only:
+            # llhttp can't know of HEAD: its parser waits for a body that doesn't come.
+            self._parser = httptools.HttpResponseParser(self)
         self._reused = reused
         self._head_only = head_only
         self._silent = True
@@ -252,8 +265,17 @@ class Upstream(asyncio.Protocol):
         if receiver is not None and not self._head_only:
             receiver.upstream_body(data)
 
+    def on_chunk_header(self) -> None:
+        """A chunk begins."""
+        self._between_chunks = False
+
+    def on_chunk_complete(self) -> None:
+        """The parser stands between two chunks; if the read ends here, so does the next begin."""
+        self._between_chunks = True
+
     def on_message_complete(self) -> None:
         """Mark the answer whole; an informational one isn't."""
+        self._between_chunks = False
         if not self._in_head:
             self._whole = True
             # llhttp forgets it with the message.
@@ -289,6 +311,16 @@ def _reason(err: Exception) -> str:
         log.error("answer failed by a bug", exc_info=cause)
         return "the gateway can't read the answer"
     return f"the answer is malformed: {cause}"
+
+
+def chunk_size(data: bytes) -> int:
+    """Return the size of the chunk that `data` is; 0 if it isn't exactly one in plain writing.
+
+    Only for sizes from 16 to 4095, which events have: others are left to the parser.
+    """
+    size = len(data) - (6 if len(data) < 262 else 7)
+    plain = 16 <= size < 4096 and data.startswith(b"%x\r\n" % size) and data.endswith(b"\r\n")
+    return size if plain else 0
 
 
 class Dialing:

@@ -1,8 +1,9 @@
 """What is kept of one request: numbers and names, never prompts, answers or credentials."""
 
-from dataclasses import dataclass
 from enum import IntFlag
 from typing import Final
+
+import msgspec
 
 ITL_BOUNDS: Final = (
     0.001, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.08, 0.1, 0.15, 0.25,
@@ -11,8 +12,7 @@ ITL_BOUNDS: Final = (
 """Upper bounds of the inter-token histogram, in seconds; one more bucket holds the rest."""
 
 
-@dataclass(slots=True)
-class Record:
+class Record(msgspec.Struct):
     """One request, filled in while it runs and handed over when it ended. Times in seconds."""
 
     started_at: float = 0.0

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Protocol
 
+import msgspec
+
 from tidegate.picker.state import UNSEEN, EndpointState
 
 
@@ -21,8 +23,7 @@ class Endpoint:
     """Replaced as a whole by `state.fold`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True, gc=False):
     """What a pick may depend on."""
 
     now: float
@@ -31,8 +32,7 @@ class Request:
     session: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Pick:
+class Pick(msgspec.Struct, frozen=True):
     """The endpoint to use, whom to try next (best first), and why."""
 
     endpoint: Endpoint

@@ -8,7 +8,6 @@ everybody to one arm. Bodies are never kept: of a conversation only a hash leave
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from enum import IntFlag
 from hashlib import blake2b
 from typing import Any, Final
@@ -38,8 +37,7 @@ class Feature(IntFlag):
 _INSTRUCTIONS: Final = frozenset({b'"system"', b'"developer"'})
 
 
-@dataclass(frozen=True, slots=True)
-class BodyHints:
+class BodyHints(Struct, frozen=True, gc=False):
     """What a request's body says of its route and its session."""
 
     model: str | None = None
@@ -243,19 +241,27 @@ def _opening(body: _Body) -> bytes | None:
     return None
 
 
-def _first_turns(messages: Sequence[_Message]) -> Iterable[Raw]:
-    """Yield the contents up to the first message that is no instruction."""
+def _first_turns(messages: Sequence[_Message]) -> list[Raw]:
+    """Return the contents up to the first message that is no instruction."""
+    found = []
     for message in messages:
-        yield message.content
+        found.append(message.content)
         if bytes(message.role) not in _INSTRUCTIONS:
-            return
+            break
+    return found
 
 
-def _hash(parts: Iterable[Raw]) -> bytes:
+def _hash(parts: Sequence[Raw]) -> bytes:
     """Return a hash of the parts as the client spelled them."""
-    digest = blake2b(digest_size=16)
-    for part in parts:
-        text = memoryview(part)
-        digest.update(len(text).to_bytes(8, "big"))
-        digest.update(text if len(text) <= 2 * EDGE else bytes(text[:EDGE]) + text[-EDGE:])
-    return digest.digest()
+    # JSON holds no NUL, so it parts the texts without doubt.
+    whole = b"\0".join(parts)
+    if len(whole) > 2 * EDGE:
+        whole = b"\0".join([_edges(bytes(part)) for part in parts])
+    return blake2b(whole, digest_size=16).digest()
+
+
+def _edges(text: bytes) -> bytes:
+    """Return the length and both ends of a long text; others whole."""
+    if len(text) <= 2 * EDGE:
+        return text
+    return b"%d\0%b%b" % (len(text), text[:EDGE], text[-EDGE:])

@@ -54,11 +54,14 @@ class ScriptedEndpoint:
     """Open now."""
     accepted: int = 0
     """Ever."""
+    tasks: set["asyncio.Task[None] | None"] = field(default_factory=set)
+    """Of connections; asyncio itself would let one that waits be collected."""
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection until either side ends it."""
         self.connections += 1
         self.accepted += 1
+        self.tasks.add(asyncio.current_task())
         try:
             while True:
                 request = await _read(reader)
@@ -67,10 +70,11 @@ class ScriptedEndpoint:
                 await writer.drain()
                 if writer.is_closing():
                     break
-        except (asyncio.IncompleteReadError, ConnectionError):
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             pass
         finally:
             self.connections -= 1
+            self.tasks.discard(asyncio.current_task())
             writer.close()
 
 
@@ -95,3 +99,7 @@ async def scripted(script: Script, port: int = 0) -> AsyncIterator[ScriptedEndpo
         yield endpoint
     finally:
         server.close()
+        waiting = [task for task in endpoint.tasks if task is not None]
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
