@@ -20,7 +20,7 @@ from tidegate.gateway.sse import EventMeter
 from tidegate.gateway.upstream import Dialing, Failed, Headers, Upstream
 from tidegate.judge.record import Record
 from tidegate.picker import profile
-from tidegate.picker.plugins import Endpoint
+from tidegate.picker.plugins import Endpoint, Pick
 from tidegate.picker.plugins import Request as PickRequest
 from tidegate.picker.state import ABANDONED, ANSWERED, FAILED, STARTED, SUCCEEDED, fold
 from tidegate.routing.filters import edit_headers, location
@@ -61,6 +61,7 @@ class Exchange:
         "_arm",
         "_attempt_timer",
         "_attempts_left",
+        "_chosen",
         "_chunked",
         "_client",
         "_endpoint",
@@ -96,6 +97,7 @@ class Exchange:
         self._heads: dict[int, bytes] | None = None
         self._arm: Arm | None = None
         self._endpoint: Endpoint | None = None
+        self._chosen: Pick | None = None
         self._fallbacks: list[Endpoint] = []
         self._handle: Upstream | Dialing | None = None
         self._payload = b""
@@ -207,7 +209,7 @@ class Exchange:
         if pick is None:
             self._refuse(503, "NoEndpoints", f"{backend.kind} {backend.key} has no ready endpoint")
             return
-        self._fallbacks = [*pick.fallbacks, pick.endpoint]
+        self._chosen = pick
         self._attempts_left = rule.retry.attempts
         body = request.body
         heads = self._heads if request is self.request else None
@@ -274,7 +276,7 @@ class Exchange:
 
     def _may_retry(self) -> bool:
         """Take one retry from the policy and the budget, if both have one."""
-        if self._head_sent or self._attempts_left < 1 or not self._fallbacks:
+        if self._head_sent or self._attempts_left < 1 or self._chosen is None:
             return False
         if not self._plane.budget.spend(self._plane.clock()):
             return False
@@ -284,6 +286,8 @@ class Exchange:
 
     def _resend(self) -> None:
         """Send to the next endpoint; the one that failed comes last, maybe as the only one."""
+        if self._chosen is not None and not self._fallbacks:
+            self._fallbacks = [*self._chosen.fallbacks(), self._chosen.endpoint]
         following = self._fallbacks.pop(0)
         self._fallbacks.append(following)
         backoff = self._rule().retry.backoff_s

@@ -13,6 +13,22 @@ import msgspec
 from tidegate.picker.state import UNSEEN, EndpointState
 
 
+NO_LABELS: Final[Mapping[str, str]] = MappingProxyType({})
+
+LOAD_ONLY: Final = frozenset({Started, Prefilled, Answered, Finished, Shared})
+"""Events after which only counts of requests and tokens, and the ejection, may differ."""
+
+
+class Seating(Protocol):
+    """A pool, as its endpoints see it."""
+
+    def see_load(self, slot: int, state: EndpointState) -> None:
+        """Take what a request's start or end changes."""
+
+    def see_all(self, slot: int, state: EndpointState) -> None:
+        """Take all that a state says."""
+
+
 @dataclass(slots=True, eq=False)
 class Endpoint:
     """One address of a model server. The object lives as long as the endpoint does."""
@@ -21,6 +37,20 @@ class Endpoint:
     """`host:port`."""
     state: EndpointState = UNSEEN
     """Replaced as a whole by `state.fold`."""
+    labels: Mapping[str, str] = NO_LABELS
+    """Of its model server."""
+    seats: tuple[tuple[Seating, int], ...] = ()
+    """The pools that it is in, and its slot in each."""
+
+    def note(self, event: Event, now: float) -> None:
+        """Fold what happened into the state, and tell the pools. `now` as for `state.fold`."""
+        state = self.state = fold(self.state, event, now)
+        if type(event) in LOAD_ONLY:
+            for pool, slot in self.seats:
+                pool.see_load(slot, state)
+        else:
+            for pool, slot in self.seats:
+                pool.see_all(slot, state)
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):
@@ -33,19 +63,31 @@ class Request(msgspec.Struct, frozen=True, gc=False):
 
 
 class Pick(msgspec.Struct, frozen=True):
-    """The endpoint to use, whom to try next (best first), and why."""
+    """The endpoint to use, and among whom it was chosen."""
 
     endpoint: Endpoint
-    fallbacks: tuple[Endpoint, ...] = ()
-    scores: tuple[float, ...] = ()
-    """The candidates' summed scores, endpoint first, then the fallbacks in their order."""
+    candidates: Sequence[Endpoint] = ()
+    """All that were scored."""
+    scores: Sequence[float] = ()
+    """Their summed scores, in their order."""
+
+    def fallbacks(self) -> list[Endpoint]:
+        """Return whom to try next, best first; equals as they follow the endpoint on a ring."""
+        # Few requests need one, so the order is made only for them.
+        count, after = len(self.candidates), self.candidates.index(self.endpoint) + 1
+        ring = [index % count for index in range(after, after + count - 1)]
+        ring.sort(key=lambda index: -self.scores[index])
+        return [self.candidates[index] for index in ring]
 
 
 class Filter(Protocol):
-    """Leaves out endpoints that must not serve the request."""
+    """Leaves out endpoints that had better not serve the request."""
 
     def filter(self, request: Request, endpoints: Sequence[Endpoint]) -> Sequence[Endpoint]:
-        """Return those of `endpoints` that may serve, in their order."""
+        """Return those of `endpoints` that should serve, in their order; nobody if none should.
+
+        `endpoints` may be a part of the pool, so one must not be judged by the others.
+        """
 
 
 class Scorer(Protocol):
@@ -56,9 +98,7 @@ class Scorer(Protocol):
 
 
 class Picker(Protocol):
-    """Orders the candidates by their summed scores."""
+    """Chooses among the candidates by their summed scores."""
 
-    def pick(
-        self, scores: Sequence[float], endpoints: Sequence[Endpoint], rng: Random
-    ) -> Sequence[int]:
-        """Return indexes into `endpoints`, the chosen one first."""
+    def pick(self, scores: Sequence[float], endpoints: Sequence[Endpoint], rng: Random) -> int:
+        """Return an index into `endpoints`, of which there is at least one."""

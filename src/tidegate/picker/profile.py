@@ -1,16 +1,21 @@
-"""Run a profile: filter, score, order. What scorers needn't do themselves is done here.
+"""Run a profile: filter, score, pick. What plugins needn't do themselves is done here.
 
-Scores are clamped to [0, 1] (a NaN is 0), weighted and summed, not normalised. Of a large
-pool a random run of `Profile.sample` neighbours is scored: the best of 64 is nearly as idle as
-the best of 1,000, at a fraction of the cost, and workers that have seen the same numbers don't
-all rush to the same endpoint.
+A filter that leaves nobody is passed over. Scores are clamped to [0, 1] (a NaN is 0), weighted
+and summed, not normalised. Of a large pool a random run of `Profile.sample` neighbours is
+looked at: the best of 64 is nearly as idle as the best of 1,000, at a cost that doesn't grow
+with the pool, and workers that have seen the same numbers don't all rush to the same endpoint.
+Only where the filters leave few of them, all of the pool is filtered.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import Final
 
 from tidegate.picker.plugins import Endpoint, Filter, Pick, Picker, Request, Scorer
+
+FEW: Final = 4
+"""A sample of which less than one in so many passes the filters doesn't stand for its pool."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +35,7 @@ class Profile:
     scorers: tuple[Weighted, ...]
     picker: Picker
     sample: int = 64
-    """At most so many endpoints are scored for a request."""
+    """At most so many endpoints are scored for a request; where most are well, looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +50,16 @@ class Explained:
 def run(
     profile: Profile, request: Request, endpoints: Sequence[Endpoint], rng: Random
 ) -> Pick | None:
-    """Return the endpoint for `request` and its fallbacks; None only if there are no endpoints."""
-    candidates = _filtered(profile, request, endpoints)
+    """Return the endpoint for `request`; None only if there are no endpoints."""
+    if len(endpoints) > profile.sample:
+        candidates = _sampled(profile, request, endpoints, rng)
+    else:
+        candidates = _filtered(profile, request, endpoints)
     if not candidates:
         return None
-    if len(candidates) > profile.sample:
-        candidates = _some(candidates, profile.sample, rng)
     scores = _totals(profile, request, candidates)
-    order = profile.picker.pick(scores, candidates, rng)
-    first, *rest = [candidates[index] for index in order]
-    return Pick(first, tuple(rest), tuple([scores[index] for index in order]))
+    chosen = candidates[profile.picker.pick(scores, candidates, rng)]
+    return Pick(chosen, candidates, scores)
 
 
 def explain(
@@ -81,29 +86,50 @@ def _filtered(
     profile: Profile, request: Request, endpoints: Sequence[Endpoint]
 ) -> Sequence[Endpoint]:
     for each in profile.filters:
-        endpoints = each.filter(request, endpoints)
+        endpoints = each.filter(request, endpoints) or endpoints
     return endpoints
+
+
+def _sampled(
+    profile: Profile, request: Request, endpoints: Sequence[Endpoint], rng: Random
+) -> Sequence[Endpoint]:
+    candidates = _some(endpoints, profile.sample, rng)
+    for each in profile.filters:
+        candidates = each.filter(request, candidates)
+    if len(candidates) * FEW >= profile.sample:
+        return candidates
+    candidates = _filtered(profile, request, endpoints)
+    size = min(profile.sample, len(candidates))
+    return _some(candidates, size, rng)
 
 
 def _some(candidates: Sequence[Endpoint], size: int, rng: Random) -> Sequence[Endpoint]:
     """Return `size` neighbours from a random place on, as on a ring: all are equally likely."""
     start = int(rng.random() * len(candidates))
     beyond = start + size - len(candidates)
-    run_ = list(candidates[start : start + size])
-    return run_ + list(candidates[:beyond]) if beyond > 0 else run_
+    first = candidates[start : start + size]
+    return [*first, *candidates[:beyond]] if beyond > 0 else first
 
 
 def _totals(profile: Profile, request: Request, candidates: Sequence[Endpoint]) -> list[float]:
-    totals = [0.0] * len(candidates)
+    totals: list[float] | None = None
     for each in profile.scorers:
         scores = _scores(each, request, candidates)
         weight = each.weight
-        totals = [total + weight * score for total, score in zip(totals, scores, strict=True)]
-    return totals
+        if totals is not None:
+            totals = [total + weight * score for total, score in zip(totals, scores, strict=True)]
+        else:
+            totals = scores if weight == 1.0 else [weight * score for score in scores]
+    return [0.0] * len(candidates) if totals is None else totals
 
 
 def _scores(weighted: Weighted, request: Request, candidates: Sequence[Endpoint]) -> list[float]:
     scores = weighted.scorer.score(request, candidates)
+    if len(scores) != len(candidates):
+        raise ValueError(
+            f"{weighted.name}: found {len(scores)} scores, expected one for each of"
+            f" {len(candidates)} endpoints"
+        )
     # NaN fails every comparison, but min() and max() may step over it; a sum can't.
     if scores and min(scores) >= 0.0 and max(scores) <= 1.0 and sum(scores) >= 0.0:
         return scores

@@ -1,6 +1,6 @@
 """Pass over endpoints that are unhealthy or ejected, unless that leaves nobody.
 
-"Panic": when no endpoint is well, all are kept. Then the evidence says more about the path
+When no endpoint is well, the profile keeps all. Then the evidence says more about the path
 to the servers (or about their metrics) than about any one of them, and a request sent may
 succeed where a request refused can't.
 """
@@ -13,9 +13,9 @@ from tidegate.picker.plugins import Endpoint, Request
 
 
 class HealthyFilter(msgspec.Struct, frozen=True):
-    """`healthy-filter`: drops the unhealthy and the ejected; keeps all if that is everybody."""
+    """`healthy-filter`: drops the unhealthy and the ejected."""
 
     def filter(self, request: Request, endpoints: Sequence[Endpoint]) -> Sequence[Endpoint]:
-        """Return the usable endpoints, or all of them if none is."""
+        """Return the usable endpoints."""
         now = request.now
-        return [e for e in endpoints if e.state.usable_from <= now] or endpoints
+        return [e for e in endpoints if e.state.usable_from <= now]

@@ -9,16 +9,12 @@ from tidegate.picker.plugins import Endpoint
 
 
 class MaxScorePicker(msgspec.Struct, frozen=True):
-    """`max-score-picker`: orders all candidates by score, best first, equals at random."""
+    """`max-score-picker`: takes the best score, one of the equals at random."""
 
-    def pick(
-        self,
-        scores: Sequence[float],
-        endpoints: Sequence[Endpoint],
-        rng: Random,
-    ) -> Sequence[int]:
-        """Return all indexes, best score first."""
-        draw = rng.random
-        keyed = [(-score, draw(), index) for index, score in enumerate(scores)]
-        keyed.sort()
-        return [index for _, _, index in keyed]
+    def pick(self, scores: Sequence[float], endpoints: Sequence[Endpoint], rng: Random) -> int:
+        """Return the index of a best score."""
+        best = max(scores)
+        if scores.count(best) == 1:
+            return scores.index(best)
+        equal = [index for index, score in enumerate(scores) if score == best]
+        return equal[int(rng.random() * len(equal))]
