@@ -3,15 +3,25 @@
 Plugins are values: no I/O, no await, no clock. State is folded in `picker.state`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Protocol
+from types import MappingProxyType
+from typing import Final, Protocol
 
 import msgspec
 
-from tidegate.picker.state import UNSEEN, EndpointState
-
+from tidegate.picker.state import (
+    UNSEEN,
+    Answered,
+    EndpointState,
+    Event,
+    Finished,
+    Prefilled,
+    Shared,
+    Started,
+    fold,
+)
 
 NO_LABELS: Final[Mapping[str, str]] = MappingProxyType({})
 

@@ -5,10 +5,12 @@ replayed from a list of events.
 
 **Load.** Two sources say how busy an endpoint is. The server's own numbers count everybody's
 requests but are old by up to one scrape interval; this worker's in-flight count is exact but
-knows nothing of others. So a sample tells how many requests are *others'* (its total less our
-in-flight ones at that moment), and `load` is our in-flight count now plus `others`. That is the
-sample plus what we started and less what we finished since, so nothing is counted twice; and it
-is never less than `in_flight`, whatever a late, empty or missing sample says.
+knows nothing of others. Between them stand the siblings: the other workers of this gateway, who
+say often what they have in flight. So a sample tells how many requests are *others'* (its total
+less ours and the siblings' at that moment), and `load` is ours now, plus the siblings', plus
+`others`. That is the sample plus what was started and less what was finished since, so nothing
+is counted twice; and it is never less than `in_flight`, whatever a late, empty or missing sample
+says. Tokens are only known of our own requests and the siblings'.
 
 **Passive health.** `FAILURES_TO_EJECT` failed requests in a row (connect errors, resets and
 5xx, as the gateway decides) eject the endpoint for 1 s. After that it is on trial: the first
@@ -24,8 +26,8 @@ scrape restores it.
 count goes on correcting them. A broken metrics pipeline must not stop the traffic, so an
 unhealthy endpoint is passed over only while a better one exists (`filters.healthy`).
 
-Invariants: `in_flight` and `others` are never negative; `load` is their sum; without a success
-`ejected_until` never falls.
+Invariants: `in_flight` and `others` are never negative; `load` is their sum and the siblings';
+without a success `ejected_until` never falls.
 """
 
 import math
@@ -71,6 +73,10 @@ class Sample(msgspec.Struct, frozen=True):
     kv_usage: float = 0.0
     """0..1."""
     adapters: Adapters | None = None
+    resident: frozenset[str] | None = None
+    """Adapters in the accelerator's memory; None where the server doesn't say."""
+    capacity: int = 0
+    """Tokens that the KV cache holds; 0 if unknown."""
 
 
 class Listed(msgspec.Struct, frozen=True):
@@ -88,6 +94,18 @@ class ScrapeFailed(msgspec.Struct, frozen=True):
 class Started(msgspec.Struct, frozen=True):
     """A request of this worker goes to the endpoint."""
 
+    prefill: int = 0
+    """Prompt tokens that it has to compute before the first token comes."""
+    tokens: int = 0
+    """All tokens that it is expected to hold: the prompt's and the answer's."""
+
+
+class Prefilled(msgspec.Struct, frozen=True):
+    """A started request's first token came: its prompt is computed."""
+
+    prefill: int
+    """As `Started` said."""
+
 
 class Answered(msgspec.Struct, frozen=True):
     """The head of a good answer came: a success, seen before the answer ends.
@@ -102,9 +120,23 @@ class Finished(msgspec.Struct, frozen=True):
 
     ok: bool | None
     """False: connect error, reset or 5xx. None: says nothing of the endpoint (client left)."""
+    prefill: int = 0
+    """As `Started` said, unless `Prefilled` came."""
+    tokens: int = 0
+    """As `Started` said."""
 
 
-Event: TypeAlias = Sample | Listed | ScrapeFailed | Started | Answered | Finished
+class Shared(msgspec.Struct, frozen=True):
+    """What the siblings have at the endpoint now, all of them together."""
+
+    in_flight: int
+    prefill: int = 0
+    tokens: int = 0
+
+
+Event: TypeAlias = (
+    Sample | Listed | ScrapeFailed | Started | Prefilled | Answered | Finished | Shared
+)
 
 STARTED: Final = Started()
 ANSWERED: Final = Answered()
@@ -125,6 +157,12 @@ class EndpointState(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """0..1."""
     in_flight: int = 0
     """Requests of this worker."""
+    prefill: int = 0
+    """Prompt tokens of this worker's requests that have no first token yet."""
+    tokens: int = 0
+    """All tokens of this worker's requests."""
+    siblings: Shared = Shared(0)
+    """Requests and tokens of the other workers."""
     others: int = 0
     """Requests of everybody else, as of the last sample."""
     load: int = 0
@@ -142,6 +180,10 @@ class EndpointState(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """None: never."""
     models: tuple[Model, ...] = ()
     adapters: Adapters | None = None
+    resident: frozenset[str] | None = None
+    """Adapters in the accelerator's memory; None where the server doesn't say."""
+    capacity: int = 0
+    """Tokens that the KV cache holds; 0 if unknown."""
 
     @property
     def healthy(self) -> bool:
@@ -157,9 +199,14 @@ def fold(state: EndpointState, event: Event, now: float) -> EndpointState:
     """Return the state after `event` at `now` (seconds, any clock, always the same one)."""
     match event:
         case Started():
-            return _started(state, now)
+            return _started(state, event, now)
         case Finished():
-            return _finished(state, event.ok, now)
+            return _finished(state, event, now)
+        case Prefilled():
+            return replace(state, prefill=max(0, state.prefill - event.prefill))
+        case Shared():
+            load = state.in_flight + event.in_flight + state.others
+            return replace(state, siblings=event, load=load)
         case Answered():
             return _succeeded(state)
         case Sample():
@@ -170,21 +217,28 @@ def fold(state: EndpointState, event: Event, now: float) -> EndpointState:
             return replace(state, models=event.models)
 
 
-def _started(state: EndpointState, now: float) -> EndpointState:
+def _started(state: EndpointState, event: Started, now: float) -> EndpointState:
     if state.failures >= FAILURES_TO_EJECT and state.ejected_until <= now:
         state = _ejected(state, now)
-    return _holding(state, state.in_flight + 1)
+    return _holding(state, 1, event.prefill, event.tokens)
 
 
-def _finished(state: EndpointState, ok: bool | None, now: float) -> EndpointState:
-    state = _holding(state, max(0, state.in_flight - 1))
-    if ok:
+def _finished(state: EndpointState, event: Finished, now: float) -> EndpointState:
+    state = _holding(state, -1, -event.prefill, -event.tokens)
+    if event.ok:
         return _succeeded(state)
-    return state if ok is None else _failed(state, now)
+    return state if event.ok is None else _failed(state, now)
 
 
-def _holding(state: EndpointState, in_flight: int) -> EndpointState:
-    return replace(state, in_flight=in_flight, load=in_flight + state.others)
+def _holding(state: EndpointState, requests: int, prefill: int, tokens: int) -> EndpointState:
+    in_flight = max(0, state.in_flight + requests)
+    return replace(
+        state,
+        in_flight=in_flight,
+        prefill=max(0, state.prefill + prefill),
+        tokens=max(0, state.tokens + tokens),
+        load=in_flight + state.siblings.in_flight + state.others,
+    )
 
 
 def _succeeded(state: EndpointState) -> EndpointState:
@@ -213,15 +267,18 @@ def _ejected(state: EndpointState, now: float) -> EndpointState:
 
 
 def _sampled(state: EndpointState, sample: Sample, now: float) -> EndpointState:
-    others = max(0, sample.waiting + sample.running - state.in_flight)
+    known = state.in_flight + state.siblings.in_flight
+    others = max(0, sample.waiting + sample.running - known)
     return replace(
         state,
         waiting=sample.waiting,
         running=sample.running,
         kv_usage=sample.kv_usage,
         adapters=sample.adapters,
+        resident=sample.resident,
+        capacity=sample.capacity or state.capacity,
         others=others,
-        load=state.in_flight + others,
+        load=known + others,
         scrape_failures=0,
         usable_from=state.ejected_until,
         sampled_at=now,
@@ -240,6 +297,7 @@ def _unseen(state: EndpointState) -> EndpointState:
         running=0,
         kv_usage=0.0,
         adapters=None,
+        resident=None,
         others=0,
-        load=state.in_flight,
+        load=state.in_flight + state.siblings.in_flight,
     )
