@@ -34,7 +34,7 @@ PHASES: Mapping[str, Mapping[str, Any]] = {
     "Baking": {"steps": [{"setWeight": 100}], "bake": "5m"},
     "Draining": {"steps": [{"setWeight": 100}], "bake": "1s", "drain": "5m"},
 }
-QUICK = {"analysis": {"duration": "1s", "minRequests": 1}}
+QUICK = {"analysis": {"duration": "1s", "minRequests": 1, "advanceWhen": "NotWorse"}}
 
 
 @contextmanager

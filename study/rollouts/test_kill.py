@@ -11,7 +11,7 @@ from tidegate.testing.moving import intend, moves, start, until, weights
 from tidegate.testing.traffic import traffic
 
 MODEL = "example/chat-8b"
-SLOW = {"analysis": {"duration": "3s", "minRequests": 10}, "bake": "3s"}
+SLOW = {"analysis": {"duration": "3s", "minRequests": 10, "advanceWhen": "NotWorse"}, "bake": "3s"}
 PHASES = {
     "Warming": {"steps": [{"warm": {"percent": 50, "timeout": "4s", "hitRate": 1.0}}]},
     "Progressing": {"steps": [{"setWeight": 30}]},

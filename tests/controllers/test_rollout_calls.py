@@ -14,7 +14,7 @@ from tidegate.testing.steered import steered
 
 SPEC = {
     "steps": [{"setWeight": 20}],
-    "analysis": {"duration": "3s", "minRequests": 5},
+    "analysis": {"duration": "3s", "minRequests": 5, "advanceWhen": "NotWorse"},
     "bake": "2s",
     "drain": "2s",
 }

@@ -15,7 +15,7 @@ from tidegate.testing.steered import KEY, ROUTE, Steered, steered
 
 SPEC = {
     "steps": [{"setWeight": 20}],
-    "analysis": {"duration": "4s", "minRequests": 5},
+    "analysis": {"duration": "4s", "minRequests": 5, "advanceWhen": "NotWorse"},
     "bake": "3s",
     "drain": "5s",
 }

@@ -68,7 +68,7 @@ def test_checks_count_where_both_answers_were_checked():
 
 def test_values_from_outside_are_held_against_the_other_arm_or_a_bound():
     cost = Paired(name="cost", label="cost per token", factor=1.1)
-    rate = Paired(name="hits", label="cache hits", factor=0.9)
+    rate = Paired(name="hits", label="cache hits", factor=0.9, less_is_worse=True)
     ledger = Ledger(Settings(metrics=(), paired=(cost, rate)), "stable", "canary")
     ledger.enter(Step(0.0, 10))
     for _ in range(20):

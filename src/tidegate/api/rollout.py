@@ -4,7 +4,7 @@ People write the spec: what moves, how fast, and their intents (pause, promote, 
 The rollout controller alone writes the status; all that it needs to resume is there.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta
 
@@ -120,13 +120,70 @@ class RolloutStep(Model, frozen=True, kw_only=True):
     analyze: AnalyzeStep | None = None
 
 
+RATES: Final = (
+    "errors", "client_errors", "abandoned", "broken", "empty", "invalid", "refused", "truncated",
+)  # fmt: skip
+"""Shares of requests that are compared without being asked for."""
+QUANTILES: Final = (
+    "ttft_p50", "ttft_p95", "itl_p50", "itl_p95", "per_token_p95", "longer", "shorter",
+)  # fmt: skip
+"""And quantiles of times and lengths."""
+
+
+class PrometheusQuery(Model, frozen=True, kw_only=True):
+    """A number that Prometheus knows of both pools."""
+
+    url: Url
+    """Of the server, such as "http://prometheus:9090"."""
+    query: Annotated[str, Meta(min_length=1, max_length=4096)]
+    """PromQL that gives one number. `$namespace`, `$pool` (of the arm that is asked about), `$arm`
+    (stable or canary) and `$rollout` stand for what they say. A `rate` over no more than `every`:
+    what overlaps is counted twice."""
+
+
+class ValueHook(Model, frozen=True, kw_only=True):
+    """Numbers that a webhook knows of both sides (POST, JSON)."""
+
+    url: Url
+    """It is told which rollout it is, and answers `{"canary": 0.91, "stable": 0.93}`."""
+    timeout: Duration = "10s"
+
+
+class AnalysisMetric(Model, frozen=True, kw_only=True):
+    """One thing that is compared: a known one otherwise than by default, or one of your own."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=63, pattern="^[a-z][a-z0-9_-]*$")]
+    """A known one (`errors`, `ttft_p95`, …: docs/judge.md), or with a source a new one."""
+    role: Literal["Required", "Informative"] | None = None
+    """Informative ones are shown, and never fail or delay a rollout: a dry run."""
+    margin: Annotated[float, Meta(ge=0, le=10)] | None = None
+    """How much worse the canary may be at the end: 0.2 is 20 %, of a rate 20 points more."""
+    gross: Annotated[float, Meta(ge=0, le=10)] | None = None
+    """The same at every step; 0 doesn't ask before the last. Not of one's own."""
+    budget: float | None = None
+    """The most that it may be, whatever the stable's. Of rates, and of one's own."""
+    worse: Literal["Higher", "Lower"] = "Higher"
+    """Of one's own: which way is worse."""
+    every: Duration = "1m"
+    """Of one's own: how often it is asked for."""
+    prometheus: PrometheusQuery | None = None
+    webhook: ValueHook | None = None
+
+
 class Analysis(Model, frozen=True, kw_only=True):
     """What analyses need where the step doesn't say it."""
 
     duration: Duration = "5m"
-    """The least time at each weight."""
+    """The least time at each weight. Under a minute it is a demo: the judge then takes each
+    second for another draw, which is quick and only true of steady simulators."""
     min_requests: Annotated[int, Meta(ge=1)] = 20
     """The fewest requests that the canary must have answered; with fewer it waits."""
+    advance_when: Literal["Shown", "NotWorse"] = "Shown"
+    """When a step is over. Shown: once the judge has seen enough to say that the canary is no
+    worse than is allowed. NotWorse: when the time and the requests are over and nothing was
+    found; for tests, and for traffic that is too thin to show anything."""
+    metrics: Annotated[tuple[AnalysisMetric, ...], Meta(max_length=64)] = ()
+    """What is compared otherwise than by default, or besides."""
 
 
 class AdapterFiles(Model, frozen=True, kw_only=True):
@@ -224,6 +281,8 @@ class Evidence(Model, frozen=True, kw_only=True):
     stable: float | None = None
     requests: int = 0
     """How many requests of the canary it rests on."""
+    asked: bool = True
+    """Whether the step waits for it."""
 
 
 class FindingStatus(Model, frozen=True, kw_only=True):
@@ -248,6 +307,8 @@ class HistoryEntry(Model, frozen=True, kw_only=True):
     step: int = 0
     weight: int = 0
     """The effective weight, in percent."""
+    desired: int = 0
+    """The weight that the step asks for, in percent."""
     reason: str = ""
     """Why, in CamelCase."""
     message: str = ""

@@ -9,7 +9,13 @@ from typing import Final
 
 from tidegate.api.errors import Described, FieldError
 from tidegate.api.meta import Model
-from tidegate.api.rollout import InferenceRolloutSpec, RolloutStep
+from tidegate.api.rollout import (
+    QUANTILES,
+    RATES,
+    AnalysisMetric,
+    InferenceRolloutSpec,
+    RolloutStep,
+)
 from tidegate.api.structure import Rule
 
 Errors = Iterator[FieldError]
@@ -26,6 +32,26 @@ def check_step(step: RolloutStep) -> Errors:
         yield FieldError("", found, "exactly one of setWeight, pause, warm, shadow and analyze")
 
 
+def check_metric(metric: AnalysisMetric) -> Errors:
+    """A known metric, or one with a source."""
+    known = (*RATES, *QUANTILES)
+    sources = [source for source in (metric.prometheus, metric.webhook) if source is not None]
+    if len(sources) > 1:
+        yield FieldError(".webhook", Described("both"), "either prometheus or webhook")
+    if sources:
+        if metric.name in known:
+            yield FieldError(".name", metric.name, "another name than the known metrics have")
+        if metric.gross is not None:
+            words = "none, as it isn't counted by the gateway"
+            yield FieldError(".gross", metric.gross, words, "FieldValueForbidden")
+    elif metric.name not in known:
+        words = f"a source (prometheus or webhook), or one of {', '.join(known)}"
+        yield FieldError(".name", metric.name, words)
+    elif metric.budget is not None and metric.name in QUANTILES:
+        words = "none: only rates have budgets"
+        yield FieldError(".budget", metric.budget, words, "FieldValueForbidden")
+
+
 def check_rollout(spec: InferenceRolloutSpec) -> Errors:
     """Two sides, one way, and a target that fits the type."""
     if spec.stable == spec.canary:
@@ -36,6 +62,15 @@ def check_rollout(spec: InferenceRolloutSpec) -> Errors:
     yield from _ascending(spec)
     yield from _target(spec)
     yield from _adapter_only(spec)
+    yield from _once(spec)
+
+
+def _once(spec: InferenceRolloutSpec) -> Errors:
+    """Yield metrics that are named twice."""
+    names = [metric.name for metric in spec.analysis.metrics]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            yield FieldError(f".analysis.metrics[{index}].name", name, "each metric once")
 
 
 def _ascending(spec: InferenceRolloutSpec) -> Errors:
@@ -80,6 +115,7 @@ def _adapter_only(spec: InferenceRolloutSpec) -> Errors:
 
 
 ROLLOUT_RULES: Final[Mapping[type[Model], Rule]] = {
+    AnalysisMetric: check_metric,
     RolloutStep: check_step,
     InferenceRolloutSpec: check_rollout,
 }

@@ -77,6 +77,7 @@ def _weighty(state: State) -> State:
     return replace(
         state,
         evidence=(),
+        waiting="",
         observed=None,
         cap=None,
         cap_message="",

@@ -205,6 +205,9 @@ class Rollouts:
         self._follow(case, rollout)
         while case.inbox:
             case.state = step(case.state, case.inbox.pop(0), now)
+        # What people want counts before the verdict: they may have forgiven what it says.
+        case.note(before, now)
+        before = case.state
         for event in self._judged(case, rollout, now):
             case.state = step(case.state, event, now)
         case.note(before, now)
@@ -237,10 +240,10 @@ class Rollouts:
             yield Judged(self._decider(case, trail).verdict(case, now))
 
     def _decider(self, case: Case, trail: Trail) -> Decider:
-        """Return who judges this run; a later run is judged anew."""
-        known = self._deciders.get(case.uid)
-        if known is None or known.run != case.state.run or known.trail is not trail:
-            known = self._deciders[case.uid] = Decider(case.state, trail)
+        """Return who judges this run; a later run, or one that was forgiven, is judged anew."""
+        known, wanted = self._deciders.get(case.uid), (case.state.run, case.forgiven)
+        if known is None or (known.run, known.since) != wanted or known.trail is not trail:
+            known = self._deciders[case.uid] = Decider(case.state, trail, case.forgiven)
         return known
 
     # what is kept and done

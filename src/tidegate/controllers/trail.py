@@ -57,6 +57,11 @@ class Trail:
         taken, self.fresh = self.fresh, []
         return taken
 
+    def take_all(self) -> list[Block]:
+        """Return all blocks, for somebody who begins anew."""
+        self.fresh = []
+        return sorted(self._blocks.values(), key=lambda block: block.place.start)
+
     def paired(self) -> int:
         """Return how many requests both arms have answered."""
         count = self.pairs.counts.get("failed")

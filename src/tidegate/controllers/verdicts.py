@@ -1,9 +1,11 @@
 """What is said of the canary at each look: the seam between the counts and the reducer.
 
-The judge's sequential tests may fail a canary at any time; the simple decider says when a step
-has lasted long enough and seen enough. In a shadow, pairs are what is counted.
+The judge decides. It may fail the canary at any time; a step passes once it has lasted as long
+and seen as many requests as the spec asks for, and the judge has shown what the step must show.
+Where the spec is content with `NotWorse`, the first two are enough, as long as nothing looks bad.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
@@ -11,12 +13,14 @@ from typing import Final
 
 from msgspec import structs
 
+from tidegate.api.rollout import AnalysisMetric
 from tidegate.controllers.case import Case
 from tidegate.controllers.trail import Trail
 from tidegate.judge import verdict as judge
-from tidegate.judge.ledger import Claim, Ledger, Step
-from tidegate.judge.metrics import BRISK, Settings
+from tidegate.judge.ledger import Claim, Ledger, Step, claim_of
+from tidegate.judge.metrics import BRISK, Change, Settings, adjusted
 from tidegate.judge.pairs import SHADOW, Paired
+from tidegate.judge.role import Role
 from tidegate.rollout.decider import decide
 from tidegate.rollout.events import Verdict
 from tidegate.rollout.plan import Plan
@@ -30,36 +34,36 @@ FAR_OFF: Final = 1.5
 """A median that is so many times the stable's is looked at until the tests have decided."""
 DETAILS_S: Final = 2.0
 """Numbers and sentences are made so often; whether something failed is asked at each look."""
+OWN_MARGIN: Final = 0.2
+"""Of metrics of people's own that don't say one."""
 _DIFFERS: Final = Paired(name="differs", label="answers that differ, in pairs", margin=0.1)
 
 
 class Decider:
-    """One run of one rollout, judged."""
+    """One run of one rollout, judged by what was after `since` (seconds since the epoch)."""
 
-    def __init__(self, state: State, trail: Trail) -> None:
+    def __init__(self, state: State, trail: Trail, since: float = 0.0) -> None:
         self.run = state.run
         self.trail = trail
+        self.since = since
         self._ledger = Ledger(settings_of(state.plan), trail.stable, trail.canary, trail.scope)
         self._epoch = -1
         self._detailed_at = 0.0
+        self._waiting = ""
         self._doubts: list[str] = []
-        """What looks bad, though nothing is proven yet: no step passes meanwhile."""
+        """What looks bad, though nothing is proven yet."""
         for step in _past(state):
-            self._ledger.enter(step)
+            if step.at >= since:
+                self._ledger.enter(step)
+        self._ledger.absorb(trail.take_all())
 
     def verdict(self, case: Case, now: float) -> Verdict:
         """Return the verdict of this look."""
         state = case.state
         self._enter(case)
-        ledger = self._ledger
-        ledger.absorb(self.trail.take())
-        ledger.pairs = self.trail.pairs
-        ledger.advance(now)
         details = now - self._detailed_at >= DETAILS_S
-        if details:
-            self._detailed_at = now
-        found = judge.decide(ledger, now, details=details)
-        if found.outcome == "fail" and case.forgiven < ledger.steps[-1].at:
+        found = self._judge(now, details=details)
+        if found.outcome == "fail":
             return Verdict(
                 outcome="fail",
                 run=state.run,
@@ -69,23 +73,53 @@ class Decider:
                 evidence=found.evidence,
             )
         simple = self._simple(case, now)
-        evidence = found.evidence if details else state.evidence
         if simple.outcome == "fail":
             return simple
-        if details:
-            self._doubts = [each.label for each in found.findings if _is_doubtful(each)]
-        if self._doubts and simple.outcome == "pass":
-            message = f"{', '.join(self._doubts)}: worse so far, but not for certain"
-            simple = replace(simple, outcome="continue", reason="Suspect", message=message)
+        evidence = found.evidence if details else state.evidence
+        if simple.outcome == "pass":
+            simple = self._doubted(state, simple, found)
         return replace(simple, evidence=evidence)
 
+    def _judge(self, now: float, *, details: bool) -> judge.Verdict:
+        ledger = self._ledger
+        ledger.absorb(self.trail.take())
+        ledger.pairs = self.trail.pairs
+        ledger.advance(now)
+        found = judge.decide(ledger, now, details=details)
+        if details:
+            self._detailed_at = now
+            self._waiting = found.message
+            self._doubts = [each.label for each in found.findings if _is_doubtful(each)]
+        return found
+
+    def _doubted(self, state: State, simple: Verdict, found: judge.Verdict) -> Verdict:
+        """Return `simple`, which is a pass, or what still speaks against it."""
+        if state.plan.advance_when == "NotWorse":
+            if not self._doubts:
+                return simple
+            message = f"{', '.join(self._doubts)}: worse so far, but not for certain"
+            return replace(simple, outcome="continue", reason="Suspect", message=message)
+        current = self._ledger.current
+        if current is not None and current.claim == "watch":
+            return simple
+        if found.outcome == "pass" and self._epoch == state.epoch:
+            return replace(simple, reason=found.reason, message=found.message)
+        return replace(simple, outcome="continue", reason=found.reason, message=self._waiting)
+
     def _enter(self, case: Case) -> None:
-        """Note that a step began, once all workers have its weight."""
-        state = case.state
+        """Note that a step began, once all workers have its weight.
+
+        One that goes on with the same weight goes on with the same evidence, so nothing is
+        lost when a controller takes over.
+        """
+        state, steps = case.state, self._ledger.steps
         if state.epoch == self._epoch or case.epoch != state.epoch or not case.settled:
             return
         self._epoch = state.epoch
-        self._ledger.enter(Step(case.epoch_since, state.effective, _claim(state)))
+        claim = _claim(state)
+        if not steps or (steps[-1].weight, steps[-1].claim) != (state.effective, claim):
+            at = max(case.epoch_since, self.since)
+            self._ledger.enter(Step(at, state.effective, claim))
 
     def _simple(self, case: Case, now: float) -> Verdict:
         state, trail = case.state, self.trail
@@ -99,7 +133,12 @@ class Decider:
 def _claim(state: State) -> Claim:
     if state.current is not None and state.current.kind == "Shadow":
         return "pairs"
-    return "watch" if state.effective in (0, 100) else "margin"
+    return _claim_at(state.plan, state.effective)
+
+
+def _claim_at(plan: Plan, weight: int) -> Claim:
+    weights = [each.weight for each in plan.steps if each.kind == "SetWeight"]
+    return claim_of(weight, weights) if weight else "watch"
 
 
 def _is_doubtful(finding: judge.Finding) -> bool:
@@ -115,10 +154,57 @@ def settings_of(plan: Plan) -> Settings:
     """Return how a plan's canary is judged; short steps are a demo's."""
     durations = [each.duration_s for each in plan.steps if each.kind in ("Analyze", "Shadow")]
     shortest = min((each for each in durations if each), default=300.0)
+    brisk = shortest < SHORT_S
+    settings = BRISK if brisk else Settings()
+    own = [each for each in plan.metrics if each.prometheus or each.webhook]
+    changes = {each.name: _change(each) for each in plan.metrics if each not in own}
     # Another base model may well say other things: people look, the rollout goes on.
     differs = _DIFFERS if plan.type == "Node" else structs.replace(_DIFFERS, role="informative")
-    settings = BRISK if shortest < SHORT_S else Settings()
-    return structs.replace(settings, paired=(*SHADOW, differs))
+    shadow = [_loose(each) if brisk else each for each in (*SHADOW, differs)]
+    return structs.replace(
+        settings,
+        metrics=adjusted(settings.metrics, changes),
+        paired=(*shadow, *(_value(each) for each in own)),
+        # The reducer keeps `maxDuration`: its clock stands still while the rollout does.
+        max_duration_s=math.inf,
+    )
+
+
+def _loose(paired: Paired) -> Paired:
+    """Return what a demo can show with some tens of pairs."""
+    if paired.factor != 1:
+        return structs.replace(paired, factor=max(paired.factor, 2.0))
+    return structs.replace(paired, margin=max(paired.margin, 0.1))
+
+
+def _change(metric: AnalysisMetric) -> Change:
+    return Change(
+        margin=metric.margin, gross=metric.gross, budget=metric.budget, role=_role(metric)
+    )
+
+
+def _role(metric: AnalysisMetric) -> Role | None:
+    match metric.role:
+        case "Required":
+            return "required"
+        case "Informative":
+            return "informative"
+        case None:
+            return None
+
+
+def _value(metric: AnalysisMetric) -> Paired:
+    times = 1 + (OWN_MARGIN if metric.margin is None else metric.margin)
+    less = metric.worse == "Lower"
+    return Paired(
+        name=metric.name,
+        label=metric.name,
+        of="values",
+        factor=1 / times if less else times,
+        bound=metric.budget,
+        less_is_worse=less,
+        role=_role(metric) or "required",
+    )
 
 
 def _past(state: State) -> Iterator[Step]:
@@ -128,4 +214,4 @@ def _past(state: State) -> Iterator[Step]:
         at = datetime.fromisoformat(entry.time).timestamp()
         if at >= state.run_since - 1 and entry.weight != weight:
             weight = entry.weight
-            yield Step(at, weight, "watch" if weight in (0, 100) else "margin")
+            yield Step(at, weight, _claim_at(state.plan, weight))

@@ -8,7 +8,7 @@ Only counts are kept. They are exact evidence whatever goes on between pairs, se
 """
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -24,7 +24,12 @@ class Paired(msgspec.Struct, frozen=True, kw_only=True):
     margin: float = 0.0
     """By how much, as a share of all pairs, the worse may outnumber the better."""
     factor: float = 1.0
-    """For values: up to how many times the other's is no worse. Below 1 where less is worse."""
+    """For times and values: up to how many times the other's is no worse."""
+    bound: float | None = None
+    """For values: what is held against the canary's in place of the stable's."""
+    less_is_worse: bool = False
+    of: Literal["requests", "values"] = "requests"
+    """Requests that both arms have answered, or values from outside."""
     role: Role = "required"
 
 
@@ -66,9 +71,9 @@ class Pairs(msgspec.Struct):
         count.same += canary == stable
 
     def hold(self, paired: Paired, canary: float, stable: float) -> None:
-        """Count a pair of values (for a fixed bound, `stable` is the bound)."""
-        limit = stable * paired.factor
-        worse = canary < limit if paired.factor < 1 else canary > limit
+        """Count a pair of values."""
+        limit = stable * paired.factor if paired.bound is None else paired.bound
+        worse = canary < limit if paired.less_is_worse else canary > limit
         self.note(paired.name, canary=worse, stable=not worse)
 
     def compare(self, canary: Record, stable: Record, wanted: Iterable[Paired] = SHADOW) -> None:

@@ -6,7 +6,7 @@ whole chance of its kind (Berger 1982, intersection-union). No data holds; it ne
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
@@ -62,6 +62,7 @@ class Finding:
             canary=None if self.canary is None else round(self.canary, 6),
             stable=None if self.stable is None else round(self.stable, 6),
             requests=self.requests,
+            asked=self.asked,
         )
 
 
@@ -116,7 +117,7 @@ def decide(ledger: Ledger, now: float, *, details: bool = True) -> Verdict:
     if step is None:
         return Verdict(outcome="continue", reason="NotStarted", message="no step has begun")
     findings = tuple(_find(ledger, track, now, details=details) for track in ledger.tracks)
-    findings += tuple(_find_pairs(ledger, paired) for paired in ledger.settings.paired)
+    findings += tuple(_find_pairs(ledger, paired) for paired in _paired(ledger))
     if ledger.tripwire.message:
         return Verdict(
             outcome="fail", reason="Tripwire", message=ledger.tripwire.message, findings=findings
@@ -126,6 +127,15 @@ def decide(ledger: Ledger, now: float, *, details: bool = True) -> Verdict:
         message = "; ".join(each.message for each in failed)
         return Verdict(outcome="fail", reason="Worse", message=message, findings=findings)
     return _waiting(ledger, step, findings, now)
+
+
+def _paired(ledger: Ledger) -> Iterator[Paired]:
+    """Yield what is compared in pairs; those of shadows only where there are any."""
+    paired = ledger.settings.paired
+    shadowed = any(each.name in ledger.pairs.counts for each in paired if each.of == "requests")
+    for each in paired:
+        if each.of == "values" or shadowed or ledger.steps[-1].claim == "pairs":
+            yield each
 
 
 def _waiting(ledger: Ledger, step: Step, findings: tuple[Finding, ...], now: float) -> Verdict:
@@ -229,13 +239,23 @@ def _find_pairs(ledger: Ledger, paired: Paired) -> Finding:
         metric=paired.name,
         label=paired.label,
         outcome=outcome,
-        # Metrics of pairs that nobody could compare, such as checks that are off, don't hold.
-        asked=paired.role == "required" and (count.total > 0 or not ledger.pairs.counts),
+        asked=paired.role == "required" and _is_asked(ledger, paired, count),
         role=paired.role,
         message=words.tell_pairs(paired, count),
         requests=count.total,
         progress=min(1.0, max(0.0, passed / bar)),
     )
+
+
+def _is_asked(ledger: Ledger, paired: Paired, count: Count) -> bool:
+    claim = ledger.steps[-1].claim
+    if paired.of == "values":
+        return claim in ("gross", "margin")
+    # What nobody could compare, such as checks that are off, doesn't hold.
+    known = any(
+        each.name in ledger.pairs.counts for each in ledger.settings.paired if each.of == "requests"
+    )
+    return claim == "pairs" and (count.total > 0 or not known)
 
 
 def _required(settings: Settings) -> int:

@@ -62,9 +62,10 @@ def _doing(state: State, step: PlanStep) -> str:
         case "SetWeight":
             return f"sets the canary's weight to {step.weight} %"
         case "Analyze":
-            return f"compares the canary with the stable {share}, {_least(step)}"
+            return f"compares the canary with the stable {share}, {_until(state, step)}"
         case "Shadow":
-            return f"compares answers to {step.percent} % of the requests, {_least(step)}"
+            percent = step.percent
+            return f"compares answers to {percent} % of the requests, {_until(state, step)}"
         case "Warm":
             limit = brief(step.duration_s or 0)
             return f"warms the canary's prefix caches, for {limit} at most"
@@ -72,8 +73,8 @@ def _doing(state: State, step: PlanStep) -> str:
             return f"waits {share} for {brief(step.duration_s or 0)}"
 
 
-def _least(step: PlanStep) -> str:
-    return f"for at least {brief(step.duration_s or 0)}"
+def _until(state: State, step: PlanStep) -> str:
+    return state.waiting or f"for at least {brief(step.duration_s or 0)}"
 
 
 def _baking(state: State) -> str:

@@ -10,6 +10,7 @@ from tidegate.api.durations import parse_duration
 from tidegate.api.meta import Model
 from tidegate.api.rollout import (
     AdapterFiles,
+    AnalysisMetric,
     Check,
     Gate,
     InferenceRolloutSpec,
@@ -57,6 +58,8 @@ class Plan(Model, frozen=True, kw_only=True):
     steps: tuple[PlanStep, ...] = ()
     """The last is SetWeight 100, or follows it."""
     min_requests: int = 20
+    advance_when: Literal["Shown", "NotWorse"] = "Shown"
+    metrics: tuple[AnalysisMetric, ...] = ()
     bake_s: float = 600.0
     drain_s: float = 300.0
     max_duration_s: float = 86400.0
@@ -82,6 +85,8 @@ def plan_of(spec: InferenceRolloutSpec) -> Plan:
         target=spec.target,
         steps=_complete(_steps(spec), parse_duration(spec.analysis.duration)),
         min_requests=spec.analysis.min_requests,
+        advance_when=spec.analysis.advance_when,
+        metrics=spec.analysis.metrics,
         bake_s=parse_duration(spec.bake),
         drain_s=parse_duration(spec.drain),
         max_duration_s=parse_duration(spec.max_duration),

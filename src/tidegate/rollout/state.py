@@ -150,6 +150,8 @@ class State(Model, frozen=True, kw_only=True):
     """All that is missing before the canary's adapter may be loaded is that adapter."""
     findings: tuple[FindingStatus, ...] = ()
     evidence: tuple[Evidence, ...] = ()
+    waiting: str = ""
+    """What the last verdict of this epoch waits for, in a sentence."""
     history: tuple[HistoryEntry, ...] = ()
     """The last changes, oldest first."""
     transition: int = 0

@@ -85,7 +85,8 @@ def _take_verdict(state: State, verdict: Verdict, now: float) -> State:
     state = replace(state, evidence=verdict.evidence)
     judged = state.current is not None and state.current.kind in ("Analyze", "Shadow")
     if verdict.outcome == "pass":
-        return replace(state, passed=state.epoch)
+        return replace(state, passed=state.epoch, waiting="")
+    state = replace(state, waiting=verdict.message if judged else "")
     if verdict.outcome == "inconclusive" and judged:
         why = f"{verdict.message}: promote to go on, or abort"
         return hold(state, "Inconclusive", why)
@@ -108,7 +109,7 @@ def _settled(before: State, after: State) -> State:
         known = (*after.known, after.units(effective))[-MOST_KNOWN:]
         after = replace(after, effective=effective, known=known)
     if moved or (after.step, after.run) != (before.step, before.run):
-        after = replace(after, epoch=before.epoch + 1)
+        after = replace(after, epoch=before.epoch + 1, waiting="")
     return after
 
 
@@ -162,6 +163,7 @@ def _recorded(before: State, after: State, now: float) -> State:
         phase=after.phase,
         step=after.step,
         weight=after.effective,
+        desired=after.desired,
         reason=reason,
         message=message,
     )

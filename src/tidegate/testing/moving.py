@@ -16,11 +16,11 @@ BRISK: dict[str, Any] = {
     "stable": "llm",
     "canary": "llm-new",
     "steps": [{"setWeight": 10}, {"setWeight": 50}],
-    "analysis": {"duration": "2s", "minRequests": 10},
+    "analysis": {"duration": "2s", "minRequests": 10, "advanceWhen": "NotWorse"},
     "bake": "2s",
     "drain": "10s",
 }
-"""A node rollout of the node example in some ten seconds; a real one takes its time."""
+"""A node rollout of the node example in some ten seconds: too short to show anything."""
 
 
 def rollout(name: str = "move", **spec: Any) -> str:

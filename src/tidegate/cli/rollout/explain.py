@@ -65,16 +65,24 @@ def _weights(rollout: InferenceRollout) -> Iterator[str]:
         yield "Less is set than the step asks for because of capacity: it grows as that does."
 
 
+_WORDS: Final = {
+    "fail": "Worse",
+    "continue": "Not shown yet",
+    "inconclusive": "Can't be told",
+    "pass": "Good",
+}
+
+
 def _evidence(rollout: InferenceRollout) -> Iterator[str]:
-    words = {
-        "pass": "is as good as the stable",
-        "fail": "is worse",
-        "continue": "isn't decided yet",
-        "inconclusive": "can't be told",
-    }
-    for each in rollout.status.evidence:
-        detail = f" ({each.message})" if each.message else ""
-        yield f"In {each.metric}, the canary {words[each.outcome]}{detail}."
+    """Yield what the judge has found: what the step waits for first, what it doesn't last."""
+    order = list(_WORDS)
+    found = sorted(rollout.status.evidence, key=lambda one: order.index(one.outcome))
+    for each in found:
+        if each.asked or each.outcome == "fail":
+            yield f"{_WORDS[each.outcome]}: {each.message or each.metric}."
+    for each in found:
+        if not each.asked and each.outcome != "fail" and each.canary is not None:
+            yield f"For information: {each.message or each.metric}."
 
 
 def _findings(rollout: InferenceRollout) -> Iterator[str]:
