@@ -4,7 +4,7 @@ Plugins are values: no I/O, no await, no clock. State is folded in `picker.state
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from types import MappingProxyType
 from typing import Final, Protocol
@@ -23,7 +23,12 @@ from tidegate.picker.state import (
     fold,
 )
 
-NO_LABELS: Final[Mapping[str, str]] = MappingProxyType({})
+_NO_LABELS: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+def _no_labels() -> Mapping[str, str]:
+    return _NO_LABELS
+
 
 LOAD_ONLY: Final = frozenset({Started, Prefilled, Answered, Finished, Shared})
 """Events after which only counts of requests and tokens, and the ejection, may differ."""
@@ -47,7 +52,7 @@ class Endpoint:
     """`host:port`."""
     state: EndpointState = UNSEEN
     """Replaced as a whole by `state.fold`."""
-    labels: Mapping[str, str] = NO_LABELS
+    labels: Mapping[str, str] = field(default_factory=_no_labels)
     """Of its model server."""
     seats: tuple[tuple[Seating, int], ...] = ()
     """The pools that it is in, and its slot in each."""
