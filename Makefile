@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 RUN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check golden bench serve docs study-simulator study-rollouts clean
+.PHONY: help demo test check golden bench serve docs study-simulator study-soak study-rollouts clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 28
@@ -47,6 +47,10 @@ docs: $(READY) ## Rewrite the generated reference pages
 study-simulator: $(READY) ## The simulator beside published numbers, and its virtual time
 	@UV_PROJECT_ENVIRONMENT=$(VENV)-study $(UV) sync --quiet --locked --group study
 	@$(VENV)-study/bin/python study/simulator.py $(STUDY)
+
+study-soak: $(READY) ## Twenty minutes of load and trouble: memory, losses, leaks
+	@UV_PROJECT_ENVIRONMENT=$(VENV)-study $(UV) sync --quiet --locked --group study
+	@$(VENV)-study/bin/python study/soak.py $(STUDY)
 
 study-rollouts: $(READY) ## Kill and abort rollouts in the middle of every phase
 	@$(RUN)/pytest study/rollouts
