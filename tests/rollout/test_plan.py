@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidegate.rollout.plan import PlanStep, brief, plan_of, position, preset_steps
+from tidegate.rollout.plan import PlanStep, brief, floor_of, plan_of, position, preset_steps
 from tidegate.testing.rollouts import admitted
 
 
@@ -81,3 +81,16 @@ def test_times_are_said_briefly():
         "2 h",
         "24 h",
     ]
+
+
+@pytest.mark.parametrize(
+    ("rate", "floor"), [(40.0, 1), (4.0, 3), (2.0, 5), (1.0, 10), (0.5, 20), (0.2, 25), (0.0, 25)]
+)
+def test_a_weight_brings_six_requests_a_minute_or_is_a_quarter(rate: float, floor: int):
+    assert floor_of(rate) == floor
+
+
+def test_only_presets_pass_over_weights():
+    assert plan_of(admitted({"stable": "a", "canary": "b"})).by_traffic
+    own = plan_of(admitted({"stable": "a", "canary": "b", "steps": [{"setWeight": 1}]}))
+    assert not own.by_traffic

@@ -14,6 +14,7 @@ import structlog
 
 from tidegate.controllers.loop import pause
 from tidegate.controllers.shelf import Frame, Shelf
+from tidegate.controllers.tempo import Tempo
 from tidegate.controllers.trail import Trail
 from tidegate.judge.pairs import Pairs
 from tidegate.rollout.facts import TrafficFacts
@@ -55,6 +56,7 @@ class Records:
         self._last: dict[str, Shipment] = {}
         """By the socket's name."""
         self._silent: set[str] = set()
+        self._tempo = Tempo()
 
     def follow(self, uid: str, trail: Trail) -> Trail:
         """Keep the blocks of a rollout from now on; return its trail, with what was kept."""
@@ -92,6 +94,10 @@ class Records:
             for each in shipment.running
             if each.pool == pool and (models is None or each.model in models)
         )
+
+    def rate(self, scope: str) -> float | None:
+        """Return the requests a second of a rule lately; None while nobody knows."""
+        return self._tempo.rate(scope, self._now())
 
     def traffic(self, scope: str) -> TrafficFacts:
         """Return what requests of a rule have asked for lately."""
@@ -152,6 +158,10 @@ class Records:
         if same and last is not None and not shipment.parcels and last.parcels:
             # The number of the newest parcel is remembered until there is a newer one.
             shipment = msgspec.structs.replace(shipment, parcels=last.parcels[-1:])
+        newest = last.parcels[-1].number if same and last is not None and last.parcels else 0
+        for parcel in shipment.parcels:
+            if parcel.number > newest:
+                self._tempo.note(parcel.blocks, self._now())
         self._last[name] = shipment
         for uid, trail in list(self._trails.items()):
             fresh = False

@@ -69,6 +69,7 @@ class Senses:
             stable=stable,
             canary=self._sure(case, stable, canary),
             finalizer=FINALIZER in rollout.metadata.finalizers,
+            rate=self._records.rate(case.trail.scope) if case.trail else None,
             cap=room.cap,
             cap_message=room.message,
             share=_share(case),

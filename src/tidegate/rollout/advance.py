@@ -93,6 +93,8 @@ def _walk(state: State, now: float) -> State:
 
 
 def _set_weight(state: State, current: PlanStep, now: float) -> State:
+    if current.weight < state.floor:
+        return go_to(state, _next_weight(state), now)
     if gate_needed(state):
         return state
     if state.desired != current.weight:
@@ -100,6 +102,12 @@ def _set_weight(state: State, current: PlanStep, now: float) -> State:
     if state.confirmed and state.effective == current.weight:
         return _next(state, now)
     return state
+
+
+def _next_weight(state: State) -> int:
+    """Return the index of the next step that sets a weight; there is one up to 100 %."""
+    steps = state.plan.steps
+    return next(at for at in range(state.step + 1, len(steps)) if steps[at].kind == "SetWeight")
 
 
 def _is_done(state: State, current: PlanStep, now: float) -> bool:

@@ -102,6 +102,8 @@ class Observed:
     canary: PoolSeen = PoolSeen()
     finalizer: bool = False
     """The rollout has our finalizer."""
+    rate: float | None = None
+    """Requests a second that the target's rule has had lately; None if nobody knows yet."""
     cap: int | None = None
     """Percent of today's traffic that the canary can carry; see `capacity`."""
     cap_message: str = ""

@@ -4,6 +4,7 @@ A plan is kept with the state, so a rollout that is under way never depends on a
 changed meanwhile: the change arrives as an event.
 """
 
+import math
 from typing import Final, Literal
 
 from tidegate.api.durations import parse_duration
@@ -60,6 +61,8 @@ class Plan(Model, frozen=True, kw_only=True):
     min_requests: int = 20
     advance_when: Literal["Shown", "NotWorse"] = "Shown"
     metrics: tuple[AnalysisMetric, ...] = ()
+    by_traffic: bool = False
+    """The steps are a preset's: weights that the traffic is too thin for are left out."""
     bake_s: float = 600.0
     drain_s: float = 300.0
     max_duration_s: float = 86400.0
@@ -87,6 +90,7 @@ def plan_of(spec: InferenceRolloutSpec) -> Plan:
         min_requests=spec.analysis.min_requests,
         advance_when=spec.analysis.advance_when,
         metrics=spec.analysis.metrics,
+        by_traffic=not spec.steps,
         bake_s=parse_duration(spec.bake),
         drain_s=parse_duration(spec.drain),
         max_duration_s=parse_duration(spec.max_duration),
@@ -175,6 +179,19 @@ def position(steps: tuple[PlanStep, ...], weight: int) -> int:
         if step.kind == "SetWeight" and 0 < step.weight <= weight:
             at = index
     return at
+
+
+FEWEST_A_MINUTE: Final = 6.0
+"""Requests of the canary that a preset's weight must bring. A coarse comparison takes about
+sixty (docs/judge.md): with fewer it would take over ten minutes to show next to nothing."""
+HIGHEST_FLOOR: Final = 25
+
+
+def floor_of(rate: float) -> int:
+    """Return the least weight in percent worth beginning with at `rate` requests a second."""
+    if rate <= 0:
+        return HIGHEST_FLOOR
+    return min(HIGHEST_FLOOR, math.ceil(100 * FEWEST_A_MINUTE / (60 * rate)))
 
 
 def brief(seconds: float) -> str:

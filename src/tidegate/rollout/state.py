@@ -89,6 +89,8 @@ class State(Model, frozen=True, kw_only=True):
     held_since: float | None = None
     begun: bool = False
     """Preflight was passed in this run: the weights are ours."""
+    floor: int = 0
+    """Weights below this are passed over: the traffic is too thin for them."""
     desired: int = 0
     effective: int = 0
     cap: int | None = None

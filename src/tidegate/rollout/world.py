@@ -5,6 +5,7 @@ from msgspec.structs import replace
 from tidegate.rollout.cleanup import is_clean, to_rebind
 from tidegate.rollout.moves import fail, hold, hold_while, roll_back, unhold
 from tidegate.rollout.observed import Observed, TargetSeen, Warmth
+from tidegate.rollout.plan import floor_of
 from tidegate.rollout.share import is_off
 from tidegate.rollout.state import BEFORE, MOVING, OVER, State
 
@@ -83,8 +84,13 @@ def _take_before(state: State, seen: Observed) -> State:
         known=(weights.pair,) if weights else (),
         stable_baseline=seen.stable.ready,
         stable_replicas=seen.stable.replicas,
+        floor=_floor(state, seen),
         loads=state.loads or (state.plan.adapters.canary_path is not None and missing),
     )
+
+
+def _floor(state: State, seen: Observed) -> int:
+    return floor_of(seen.rate) if state.plan.by_traffic and seen.rate is not None else 0
 
 
 def _take_after(state: State, seen: Observed, now: float) -> State:

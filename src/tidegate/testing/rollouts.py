@@ -122,6 +122,8 @@ class World:
     """JSON, as it is persisted."""
     stable: PoolSeen = _WHOLE
     canary: PoolSeen = _WHOLE
+    rate: float | None = None
+    """Requests a second."""
     cap: int | None = None
     cap_message: str = ""
     stable_cap: int | None = None
@@ -273,6 +275,7 @@ class World:
             stable=self.stable,
             canary=self.canary,
             finalizer=self.finalizer,
+            rate=self.rate,
             cap=self.cap,
             cap_message=self.cap_message,
             stable_cap=self.stable_cap,
