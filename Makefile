@@ -4,9 +4,10 @@ VENV := .venv
 UV := $(VENV)/bin/uv
 READY := $(VENV)/.ready
 RUN := $(VENV)/bin
+VLLM := $(VENV)-vllm
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check golden bench serve docs study-simulator study-soak study-rollouts clean
+.PHONY: help demo test check golden bench serve docs study-judge study-simulator study-soak study-rollouts demo-vllm test-vllm clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 28
@@ -44,6 +45,10 @@ serve: $(READY) ## Run the gateway with the node example until Ctrl-C
 docs: $(READY) ## Rewrite the generated reference pages
 	@$(RUN)/python docs/generate.py
 
+study-judge: $(READY) ## Thousands of rollouts before the judge, beside other rules (STUDY=--quick)
+	@UV_PROJECT_ENVIRONMENT=$(VENV)-study $(UV) sync --quiet --locked --group study
+	@$(VENV)-study/bin/python study/judge.py $(STUDY)
+
 study-simulator: $(READY) ## The simulator beside published numbers, and its virtual time
 	@UV_PROJECT_ENVIRONMENT=$(VENV)-study $(UV) sync --quiet --locked --group study
 	@$(VENV)-study/bin/python study/simulator.py $(STUDY)
@@ -55,5 +60,13 @@ study-soak: $(READY) ## Twenty minutes of load and trouble: memory, losses, leak
 study-rollouts: $(READY) ## Kill and abort rollouts in the middle of every phase
 	@$(RUN)/pytest study/rollouts
 
+demo-vllm: $(READY) ## Updates of real vLLM servers, told as they happen: 15 minutes
+	@PYTHON=$(PYTHON) tests_vllm/install.sh $(VLLM) || exit 0; \
+		TIDEGATE_VLLM_HOME=$(abspath $(VLLM)) $(RUN)/python -m tests_vllm.demo docs/results/vllm.md
+
+test-vllm: $(READY) ## The same, and failures, as tests: 20 minutes, 2.5 GB of packages
+	@PYTHON=$(PYTHON) tests_vllm/install.sh $(VLLM) || exit 0; \
+		TIDEGATE_VLLM_HOME=$(abspath $(VLLM)) $(RUN)/python -m pytest -o timeout=1200 tests_vllm
+
 clean: ## Remove the virtual environment and all caches
-	@rm -rf $(VENV) $(VENV)-bench $(VENV)-study .mypy_cache .ruff_cache .hypothesis .pytest_cache
+	@rm -rf $(VENV) $(VENV)-bench $(VENV)-study $(VLLM) .mypy_cache .ruff_cache .hypothesis .pytest_cache

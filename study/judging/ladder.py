@@ -10,9 +10,16 @@ from tidegate.judge.block import Block
 from tidegate.judge.ledger import Claim, Ledger, Step
 from tidegate.judge.metrics import Settings
 from tidegate.judge.verdict import decide
+from tidegate.rollout.plan import floor_of
 
 LADDER = (5, 10, 25, 50)
+"""Of the preset `canary`, below 100 %."""
 LEAST_STEP_S = 300.0
+
+
+def preset(rate: float) -> tuple[int, ...]:
+    """Return the ladder that a rollout climbs by default at `rate` requests a second."""
+    return tuple(weight for weight in LADDER if weight >= floor_of(rate))
 
 
 @dataclass(frozen=True)
@@ -63,9 +70,10 @@ class Ours:
 
 
 def climb(
-    world: World, rng: np.random.Generator, judge: Judge, ladder: tuple[int, ...] = LADDER
+    world: World, rng: np.random.Generator, judge: Judge, ladder: tuple[int, ...] = ()
 ) -> Run:
-    """Run one rollout of `world`."""
+    """Run one rollout of `world`, by default up the preset's ladder."""
+    ladder = ladder or preset(world.rate)
     traffic = Traffic(world, rng)
     first = int(BEFORE_S / world.span_s)
     at, since, exposed, because = -1, 0.0, 0, ""

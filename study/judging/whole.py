@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from random import Random
 
-from tidegate.api.rollout import InferenceRolloutSpec, RolloutStep
+from tidegate.api.rollout import InferenceRolloutSpec
 from tidegate.judge.block import Folder
 from tidegate.judge.ledger import Ledger, Step, claim_of
 from tidegate.judge.metrics import Settings
@@ -19,7 +19,7 @@ from tidegate.judge.verdict import decide
 from tidegate.rollout.commands import HoldRollout, SetWeights
 from tidegate.rollout.due import due
 from tidegate.rollout.events import Announced, Checked, Judged, SpecSeen, Verdict, WorldSeen
-from tidegate.rollout.observed import Observed, PoolSeen, TargetSeen, Weights
+from tidegate.rollout.observed import Observed, PoolSeen, TargetSeen, Warmth, Weights
 from tidegate.rollout.plan import Plan, plan_of
 from tidegate.rollout.state import OVER, State
 from tidegate.rollout.step import step
@@ -187,6 +187,8 @@ class Whole:
             stable=PoolSeen(ready=4, held=True, in_flight=flying["stable"]),
             canary=PoolSeen(ready=4, held=True, in_flight=flying["canary"]),
             finalizer=self.finalizer,
+            rate=self.rate,
+            warmth=Warmth(1.0, 1.0),
         )
 
 
@@ -195,7 +197,5 @@ def _note_first(record: Record, request: Request) -> None:
 
 
 def _plan() -> Plan:
-    steps = tuple(RolloutStep(set_weight=weight) for weight in (5, 10, 25, 50))
-    return plan_of(
-        InferenceRolloutSpec(stable="stable", canary="canary", steps=steps, bake="1m", drain="1m")
-    )
+    """Return the default plan, but for the times after its last step."""
+    return plan_of(InferenceRolloutSpec(stable="stable", canary="canary", bake="1m", drain="1m"))

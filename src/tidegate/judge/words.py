@@ -36,9 +36,10 @@ def _tell_quantile(finding: "Finding", metric: Quantile, *, gross: bool) -> str:
     if ratio is None or finding.stable is None or finding.canary is None:
         return f"not measured yet ({allowed})"
     low, high = _change(ratio.low), _change(ratio.high)
+    between = f" ({low} to {high})" if {low, high} != {_ANYTHING} else ""
     return (
         f"{_value(finding.canary, metric.unit)} against {_value(finding.stable, metric.unit)}:"
-        f" {_change(ratio.value)} ({low} to {high}), {allowed}"
+        f" {_change(ratio.value)}{between}, {allowed}"
     )
 
 
@@ -78,9 +79,12 @@ def _allowed(allowed: Allowed) -> str:
     return f"allowed is {times}" + (f" + {_percent(allowed.plus)}" if allowed.plus else "")
 
 
+_ANYTHING = "anything"
+
+
 def _change(ratio: float) -> str:
     if ratio == 0 or math.isinf(ratio):
-        return "anything"
+        return _ANYTHING
     percent = 100 * (ratio - 1)
     return f"{percent:+.0f} %" if percent < 400 else f"{ratio:.0f} times"
 
