@@ -6,7 +6,7 @@ the records; the caller gives the chance.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
 from random import Random
@@ -19,26 +19,6 @@ from tidegate.judge.ledger import Claim, Ledger, Step
 from tidegate.judge.metrics import Settings
 from tidegate.judge.record import Record
 from tidegate.judge.verdict import Verdict, decide
-
-_DECODER = msgspec.json.Decoder(Record)
-
-
-def read(lines: Iterable[bytes | str]) -> Iterator[Record]:
-    """Yield the records of JSON lines; empty ones are passed over.
-
-    Raises:
-        msgspec.MsgspecError: A line is no record.
-
-    """
-    for line in lines:
-        if line.strip():
-            yield _DECODER.decode(line)
-
-
-def write(records: Iterable[Record]) -> Iterator[bytes]:
-    """Yield each record as a JSON line."""
-    for record in records:
-        yield msgspec.json.encode(record) + b"\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +58,11 @@ class Report:
     injection: Injection
     trials: tuple[Trial, ...]
 
+    @property
+    def wrong(self) -> str:
+        """The outcome that is a mistake."""
+        return "aborted" if self.injection.harmless else "completed"
+
     def share(self, outcome: str) -> float:
         """Return the share of trials that ended so."""
         return sum(each.outcome == outcome for each in self.trials) / max(1, len(self.trials))
@@ -91,14 +76,13 @@ class Report:
                 minutes = median(each.minutes for each in ended)
                 exposed = median(each.exposed for each in ended)
                 lines.append(
-                    f"  {outcome:<13}{self.share(outcome):>6.1%}, after {minutes:.0f} minutes"
+                    f"  {outcome:<12} {self.share(outcome):>6.1%}, after {minutes:.0f} minutes"
                     f" and {exposed:,.0f} requests of the canary (medians)"
                 )
         reasons = Counter(each.reason for each in self.trials if each.outcome == "aborted")
         lines += [f"    {count} by {reason}" for reason, count in reasons.most_common(5)]
-        wrong = "aborted" if self.injection.harmless else "completed"
-        name = "false aborts" if self.injection.harmless else "misses"
-        return "\n".join([*lines, f"  {name}: {self.share(wrong):.1%}"])
+        name = "false aborts" if self.injection.harmless else "false passes"
+        return "\n".join([*lines, f"  {name}: {self.share(self.wrong):.1%}"])
 
 
 def _spell(injection: Injection) -> str:
@@ -127,8 +111,10 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     """Of the records, before the first step: the stable alone."""
 
 
-def replay(records: Sequence[Record], rng: Random, setup: Setup, *, trials: int = 20) -> Report:
-    """Return how `trials` rollouts over the records would have ended.
+def replay(
+    records: Sequence[Record], rng: Random, setup: Setup, *, trials: int = 20
+) -> Iterator[Trial]:
+    """Yield how `trials` rollouts over the records would have ended, one after the other.
 
     Args:
         records: In any order; their arms don't matter. Those that never met an endpoint are
@@ -139,8 +125,8 @@ def replay(records: Sequence[Record], rng: Random, setup: Setup, *, trials: int 
 
     """
     met = sorted((each for each in records if each.endpoint), key=lambda each: each.started_at)
-    made = (_Trial(met, rng, setup).run() for _ in range(trials if met else 0))
-    return Report(setup.injection, tuple(made))
+    for _ in range(trials if met else 0):
+        yield _Trial(met, rng, setup).run()
 
 
 class _Trial:
