@@ -1,0 +1,16 @@
+"""One deployment for all tests, and their order: each takes over the servers of the one before."""
+
+import pytest
+
+from tests_vllm.place import HOME, Place
+from tests_vllm.story import Story
+from tidegate.testing.deployment import deployed
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory: pytest.TempPathFactory):
+    """A gateway without servers."""
+    if not (HOME / "bin" / "python").exists():
+        pytest.skip(f"vLLM is not in {HOME}: make test-vllm")
+    with deployed(tmp_path_factory.mktemp("vllm"), [], "--workers", "1", "--access-log") as up:
+        yield Place(up, Story(aloud=False))

@@ -1,0 +1,187 @@
+"""Updates of what runs, under load: nodes, base model, adapter. Nothing may fail."""
+
+from typing import Any
+
+import openai
+
+from tests_vllm.clients import assert_none_failed, check_api, client, load, say
+from tests_vllm.place import Place, Server, path_of
+from tidegate.testing import moving
+from tidegate.testing.moving import intend, moves, start, status, until, weights
+
+BASE = Server()
+NEW_NODES = BASE.but(app="llm-new", flags={"--max-num-seqs": "32", "--block-size": "32"})
+NEW_MODEL = BASE.but(app="llm-new", model="base-new")
+SHORT = NEW_MODEL.but(adapters=(), flags={"--max-model-len": "512"})
+"""Without the adapter that clients use, and with room for half as much."""
+
+
+END_S = 240.0
+BRISK: dict[str, Any] = {
+    "steps": [{"setWeight": 25}, {"setWeight": 50}],
+    "analysis": {**moving.BRISK["analysis"], "duration": "10s"},
+    "bake": "5s",
+    "drain": "30s",
+}
+
+
+def node_update(place: Place) -> None:
+    """A second pool with other server flags takes over."""
+    place.story.chapter("1. Node update", "The same model on a server with other flags.")
+    place.have({"llm": BASE, "llm-new": NEW_NODES})
+    up = place.up
+    check_api(place, "chat")
+    with load(place, "chat") as running:
+        running.more(20)
+        start(up, "node", type="Node", **BRISK)
+        follow(place, "node", "Completed")
+        late = running.more(20)
+    assert {each.pool for each in late} == {"llm-new"}
+    assert weights(up) == (0, 100)
+    assert max(moves(running.results).values()) <= 1
+    assert_none_failed(place, running.results)
+
+
+def base_model_update(place: Place) -> None:
+    """Another base model: refused while it lacks what clients use, then mended and taken."""
+    place.story.chapter(
+        "2. Base model update",
+        "Another model under the same alias, first without the adapter that clients use.",
+    )
+    place.have({"llm": BASE, "llm-new": SHORT})
+    up = place.up
+    with load(place, "chat") as running, load(place, "tides-load", rate=1) as adapted:
+        running.more(10)
+        start(up, "base", type="BaseModel", **BRISK)
+        seen = until(up, lambda now: blocking(now), "base", END_S)
+        found = blocking(seen)
+        for each in found.values():
+            place.story.say(f"preflight refuses: {each}")
+        assert {"AdaptersServed", "ContextLength"} <= found.keys()
+        assert seen["phase"] == "Preflight"
+        assert weights(up) == (100, 0)
+        place.add("llm-new", NEW_MODEL)
+        follow(place, "base", "Completed")
+        late = running.more(10) + adapted.more(3)
+        check_api(place, "tiny/base-new")
+    assert {each.pool for each in late} == {"llm-new"}
+    assert_none_failed(place, [*running.results, *adapted.results])
+
+
+def adapter_update(place: Place) -> None:
+    """An adapter's second version: loaded everywhere, split, sticky, undone."""
+    place.story.chapter(
+        "3. Adapter update and its undoing",
+        "`tides` becomes `tides-v2` on two servers, and `tides-v1` again.",
+    )
+    place.have({"llm": BASE, "llm-b": BASE})
+    up, story = place.up, place.story
+    known = references(place)
+    sessions = [f"session-{number}" for number in range(24)]
+    with load(place, "tides-load") as running, client(place) as one:
+        assert set(drawn(one, known, sessions).values()) == {"v1"}
+        start(
+            up,
+            "adapter",
+            **{**BRISK, "steps": [{"setWeight": 50}, {"pause": {}}]},
+            type="Adapter",
+            stable="tides-v1",
+            canary="tides-v2",
+            adapters={
+                "canaryPath": str(path_of("v2")),
+                "stablePath": str(path_of("v1")),
+                "unload": True,
+            },
+        )
+        until(up, lambda now: now["weights"]["effective"] == 50, "adapter", END_S)
+        assert all({"tides-v1", "tides-v2"} == each for each in place.adapters().values())
+        story.say(f"tides-v2 is loaded by the rollout on {', '.join(place.adapters())}; 50 %")
+        split = drawn(one, known, sessions)
+        counts = {side: list(split.values()).count(side) for side in ("v1", "v2")}
+        story.say(f"{len(split)} sessions ask `tides`: {counts['v1']} get v1, {counts['v2']} v2")
+        assert min(counts.values()) >= 4
+        assert drawn(one, known, sessions) == split
+        story.say("asked again, all of them get the same one")
+        intend(up, "adapter", promote="go")
+        follow(place, "adapter", "Completed", lambda: keeps_both_until_the_end(place))
+        assert set(drawn(one, known, sessions).values()) == {"v2"}
+        until(
+            up,
+            lambda _: set(map(frozenset, place.adapters().values())) == {frozenset({"tides-v2"})},
+        )
+        story.say("all sessions get v2; tides-v1 is unloaded everywhere")
+        intend(up, "adapter", undo=True)
+        follow(place, "adapter", "RolledBack")
+        assert set(drawn(one, known, sessions).values()) == {"v1"}
+        until(
+            up,
+            lambda _: set(map(frozenset, place.adapters().values())) == {frozenset({"tides-v1"})},
+        )
+        story.say("undone: all sessions get v1; tides-v2 is unloaded everywhere")
+    assert_none_failed(place, running.results)
+
+
+def references(place: Place) -> dict[str, str]:
+    """Return what each adapter says to the question of `drawn`, asked of a server itself."""
+    address = f"http://{place.address('llm-b')}/v1"
+    with openai.OpenAI(base_url=address, api_key="x", max_retries=0) as one:
+        body = {"lora_name": "tides-v2", "lora_path": str(path_of("v2"))}
+        one.post("/load_lora_adapter", body=body, cast_to=str)
+        try:
+            said = {
+                each: say(one, f"tides-{each}", "").choices[0].message.content or ""
+                for each in ("v1", "v2")
+            }
+            said["base"] = say(one, "chat", "").choices[0].message.content or ""
+        finally:
+            one.post("/unload_lora_adapter", body={"lora_name": "tides-v2"}, cast_to=str)
+    assert len(set(said.values())) == 3, said
+    for name, text in said.items():
+        place.story.say(f"{name} says {text!r}")
+    return said
+
+
+def drawn(one: openai.OpenAI, known: dict[str, str], sessions: list[str]) -> dict[str, str]:
+    """Return which adapter answers each session; the answers have the client's name."""
+    found = {}
+    for session in sessions:
+        answer = say(one, "tides", session)
+        assert answer.model == "tides"
+        text = answer.choices[0].message.content
+        found[session] = next(name for name, said in known.items() if said == text)
+    return found
+
+
+def keeps_both_until_the_end(place: Place) -> None:
+    """Check that no server lost the stable's adapter before the rollout was complete."""
+    served = place.adapters()
+    if status(place.up, "adapter")["phase"] != "Completed":
+        assert all("tides-v1" in each for each in served.values()), served
+
+
+def blocking(seen: dict[str, Any]) -> dict[str, str]:
+    """Return what blocks a rollout: the message by the check."""
+    return {
+        each["name"]: f"{each['name']}: {each['message']} {each.get('mend', '')}".strip()
+        for each in seen.get("findings", ())
+        if each["severity"] == "Block" and not each.get("waived")
+    }
+
+
+def follow(place: Place, name: str, end: str, look: Any = None) -> None:
+    """Wait for a rollout's end; tell of each change on the way."""
+
+    def tell(seen: dict[str, Any]) -> bool:
+        for entry in seen.get("history", ()):
+            if entry["number"] > place.told.get(name, -1):
+                place.told[name] = entry["number"]
+                place.story.say(
+                    f"{name}: {entry['phase']}, {entry.get('weight', 0)} %: {entry['message']}"
+                )
+        if look is not None:
+            look()
+        if seen.get("phase") in {"Completed", "RolledBack", "Aborted"} - {end}:
+            raise AssertionError(f"{name} is {seen['phase']}: {seen.get('message')}")
+        return bool(seen.get("phase") == end)
+
+    until(place.up, tell, name, END_S)
