@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tidegate.judge.record import ITL_BOUNDS, Record
-from tidegate.picker.plugins import Endpoint
+from tidegate.picker.endpoint import Endpoint
 from tidegate.picker.state import EndpointState
 from tidegate.routing.table import (
     Arm,

@@ -19,10 +19,13 @@ from tidegate.gateway.shadow import Twin
 from tidegate.gateway.sse import EventMeter
 from tidegate.gateway.upstream import Dialing, Failed, Headers, Upstream
 from tidegate.judge.record import Record
-from tidegate.picker import profile
-from tidegate.picker.plugins import Endpoint, Pick
-from tidegate.picker.plugins import Request as PickRequest
-from tidegate.picker.state import ABANDONED, ANSWERED, FAILED, STARTED, SUCCEEDED, fold
+from tidegate.picker.endpoint import Endpoint
+from tidegate.picker.pool import Pool
+from tidegate.picker.request import Nobody, Pick
+from tidegate.picker.request import Request as PickRequest
+from tidegate.picker.schedule import schedule
+from tidegate.picker.state import ANSWERED
+from tidegate.picker.ticket import Ticket, begin
 from tidegate.routing.filters import edit_headers, location
 from tidegate.routing.match import Request as MatchRequest
 from tidegate.routing.match import match, misdirected
@@ -59,12 +62,12 @@ class Exchange:
 
     __slots__ = (
         "_arm",
+        "_asked_for",
         "_attempt_timer",
         "_attempts_left",
         "_chosen",
         "_chunked",
         "_client",
-        "_endpoint",
         "_fallbacks",
         "_handle",
         "_head_sent",
@@ -79,8 +82,10 @@ class Exchange:
         "_paused",
         "_payload",
         "_plane",
+        "_pool",
         "_progress",
         "_renamer",
+        "_ticket",
         "_timer",
         "_twin",
         "record",
@@ -96,7 +101,9 @@ class Exchange:
         self._match: Match | None = None
         self._heads: dict[int, bytes] | None = None
         self._arm: Arm | None = None
-        self._endpoint: Endpoint | None = None
+        self._pool: Pool | None = None
+        self._asked_for: PickRequest | None = None
+        self._ticket: Ticket | None = None
         self._chosen: Pick | None = None
         self._fallbacks: list[Endpoint] = []
         self._handle: Upstream | Dialing | None = None
@@ -204,9 +211,10 @@ class Exchange:
         model, request = self._hints.model, self.request
         if backend.rewrites is not None and model is not None:
             model, request = self._rename(backend.rewrites, model, session)
-        asked = PickRequest(plane.clock(), model, session)
-        pick = profile.run(plane.profile, asked, live.endpoints(backend), plane.rng)
-        if pick is None:
+        self._pool = pool = live.pool(backend)
+        self._asked_for = asked = PickRequest(plane.clock(), model, session)
+        pick = schedule(pool, asked, plane.rng)
+        if isinstance(pick, Nobody):
             self._refuse(503, "NoEndpoints", f"{backend.kind} {backend.key} has no ready endpoint")
             return
         self._chosen = pick
@@ -257,10 +265,11 @@ class Exchange:
 
     def _send(self, endpoint: Endpoint, *, fresh: bool = False) -> None:
         plane = self._plane
-        self._endpoint = endpoint
         self.record.endpoint = endpoint.address
         self._progress = plane.clock()
-        endpoint.state = fold(endpoint.state, STARTED, self._progress)
+        assert self._pool is not None  # noqa: S101  # set before anything is sent
+        assert self._asked_for is not None  # noqa: S101
+        self._ticket = begin(self._pool, endpoint, self._asked_for, self._progress)
         rule = self._rule()
         if rule.backend_timeout_s is not None:
             self._attempt_timer = plane.loop.call_later(
@@ -302,10 +311,9 @@ class Exchange:
             self._attempt_timer.cancel()
             self._attempt_timer = None
         self._handle = None
-        endpoint, self._endpoint = self._endpoint, None
-        if endpoint is not None:
-            event = ABANDONED if ok is None else SUCCEEDED if ok else FAILED
-            endpoint.state = fold(endpoint.state, event, self._plane.clock())
+        ticket, self._ticket = self._ticket, None
+        if ticket is not None:
+            ticket.ended(self._plane.clock(), ok=ok)
 
     # what the endpoint says
 
@@ -322,9 +330,9 @@ class Exchange:
             self._give_up(status)
             self._resend()
             return
-        endpoint = self._endpoint
-        if endpoint is not None and endpoint.state.failures and _well(status):
-            endpoint.state = fold(endpoint.state, ANSWERED, self._progress)
+        ticket = self._ticket
+        if ticket is not None and ticket.endpoint.state.failures and _well(status):
+            ticket.endpoint.note(ANSWERED, self._progress)
         self.record.status = status
         self._write_head(status, headers, length)
 
@@ -383,7 +391,7 @@ class Exchange:
 
     def upstream_failed(self, failed: Failed) -> None:
         """Try elsewhere, or say why not."""
-        endpoint = self._endpoint
+        endpoint = self._ticket.endpoint if self._ticket is not None else None
         if failed.stale and endpoint is not None and self._attempts_left and not self._over:
             # Not the endpoint's fault, so no budget is spent. It is a try all the same: nobody
             # knows how far the endpoint got with the first.
@@ -480,10 +488,10 @@ class Exchange:
             if name == b"content-type" and value.startswith(b"text/event-stream"):
                 self.record.streamed = True
                 self._meter = EventMeter(self.record)
-        if self._plane.settings.answer_headers and arm is not None and self._endpoint is not None:
+        if self._plane.settings.answer_headers and arm is not None and self._ticket is not None:
             out.append(
                 b"x-tidegate-pool: %b\r\nx-tidegate-endpoint: %b\r\n"
-                % (arm.name.encode(), self._endpoint.address.encode())
+                % (arm.name.encode(), self._ticket.endpoint.address.encode())
             )
         self._frame(status, length, request)
         out.append(b"\r\n")

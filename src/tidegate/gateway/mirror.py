@@ -8,9 +8,9 @@ import asyncio
 
 from tidegate.gateway.plane import Live, Plane
 from tidegate.gateway.upstream import Dialing, Failed, Headers, Upstream
-from tidegate.picker import profile
-from tidegate.picker.plugins import Endpoint, Request
-from tidegate.picker.state import ABANDONED, STARTED, fold
+from tidegate.picker.request import Nobody, Request
+from tidegate.picker.schedule import schedule
+from tidegate.picker.ticket import Ticket, begin
 from tidegate.routing.filters import mirror_drawn
 from tidegate.routing.table import Mirror
 
@@ -22,28 +22,28 @@ def mirror(plane: Plane, live: Live, to: Mirror, payload: bytes, head_only: bool
     if plane.mirrors >= plane.settings.limits.mirrors or to.backend.h2c:
         plane.reject("MirrorDropped")
         return
-    candidates = live.endpoints(to.backend)
-    pick = profile.run(plane.profile, Request(plane.clock()), candidates, plane.rng)
-    if pick is not None:
-        _Copy(plane, pick.endpoint).send(payload, head_only=head_only)
+    pool, asked = live.pool(to.backend), Request(plane.clock())
+    pick = schedule(pool, asked, plane.rng)
+    if not isinstance(pick, Nobody):
+        ticket = begin(pool, pick.endpoint, asked, asked.now)
+        _Copy(plane, ticket).send(payload, head_only=head_only)
 
 
 class _Copy:
     """One mirrored request."""
 
-    __slots__ = ("_endpoint", "_handle", "_plane", "_timer")
+    __slots__ = ("_handle", "_plane", "_ticket", "_timer")
 
-    def __init__(self, plane: Plane, endpoint: Endpoint) -> None:
+    def __init__(self, plane: Plane, ticket: Ticket) -> None:
         self._plane = plane
-        self._endpoint = endpoint
+        self._ticket = ticket
         self._handle: Upstream | Dialing | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     def send(self, payload: bytes, *, head_only: bool) -> None:
         """Start; the copy ends by itself."""
-        plane, endpoint = self._plane, self._endpoint
+        plane, endpoint = self._plane, self._ticket.endpoint
         plane.mirrors += 1
-        endpoint.state = fold(endpoint.state, STARTED, plane.clock())
         self._timer = plane.loop.call_later(plane.settings.limits.answer_timeout_s, self._too_long)
         self._handle = plane.pool.send(endpoint.address, payload, self, head_only=head_only)
 
@@ -81,6 +81,5 @@ class _Copy:
             return
         self._timer.cancel()
         self._timer = None
-        plane, endpoint = self._plane, self._endpoint
-        plane.mirrors -= 1
-        endpoint.state = fold(endpoint.state, ABANDONED, plane.clock())
+        self._plane.mirrors -= 1
+        self._ticket.ended(self._plane.clock(), ok=None)

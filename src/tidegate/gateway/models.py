@@ -11,7 +11,7 @@ import msgspec
 from msgspec.structs import replace
 
 from tidegate.gateway import reply
-from tidegate.picker.plugins import Endpoint
+from tidegate.picker.endpoint import Endpoint
 from tidegate.picker.state import Model
 from tidegate.routing.table import Rewrites
 

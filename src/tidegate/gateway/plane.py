@@ -8,48 +8,57 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from random import Random
+from typing import Final
 
 from tidegate.gateway.retry import RetryBudget
 from tidegate.gateway.settings import WorkerSettings
 from tidegate.gateway.upstream import UpstreamPool
 from tidegate.judge.record import Record
-from tidegate.picker.plugins import Endpoint
-from tidegate.picker.profile import Profile
-from tidegate.picker.state import Event, fold
+from tidegate.picker.config import simple_scheduler
+from tidegate.picker.endpoint import Endpoint
+from tidegate.picker.pool import Pool
+from tidegate.picker.state import Event
 from tidegate.routing.table import Backend, RoutingTable
 
-EMPTY: tuple[Endpoint, ...] = ()
+NO_POOL: Final = Pool("", simple_scheduler())
+"""Of a backend that the table doesn't list: nobody serves."""
 
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """A table and, per backend key, its endpoints as objects with state."""
+    """A table and, by its backends' identities, their endpoints with all that is known of them."""
 
     table: RoutingTable
-    candidates: Mapping[str, tuple[Endpoint, ...]]
+    pools: Mapping[str, Pool]
+
+    def pool(self, backend: Backend) -> Pool:
+        """Return who may serve for `backend`."""
+        return self.pools.get(backend.identity, NO_POOL)
 
     def endpoints(self, backend: Backend) -> tuple[Endpoint, ...]:
         """Return the endpoints that may serve for `backend`, maybe none."""
-        return self.candidates.get(backend.identity, EMPTY)
+        return self.pool(backend).members
 
 
 class Registry:
-    """Endpoint objects by address. They outlive tables, and so does what is known of them."""
+    """Endpoints by address and pools by backend. They outlive tables, and what is known of them."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._by_address: dict[str, Endpoint] = {}
+        self._pools: dict[str, Pool] = {}
 
     def live(self, table: RoutingTable) -> Live:
         """Return `table` with its endpoints; those that it no longer names are forgotten."""
-        known = self._by_address
-        self._by_address = {}
-        candidates = {}
+        known, before = self._by_address, self._pools
+        self._by_address, self._pools = {}, {}
         for backend in table.backends:
-            candidates[backend.identity] = tuple(
-                self._adopt(address, known) for address in backend.endpoints
-            )
-        return Live(table, candidates)
+            pool = before.pop(backend.identity, None) or Pool(backend.key, simple_scheduler())
+            self._pools[backend.identity] = pool
+            pool.set_endpoints([self._adopt(address, known) for address in backend.endpoints])
+        for gone in before.values():
+            gone.set_endpoints(())
+        return Live(table, self._pools)
 
     def _adopt(self, address: str, known: Mapping[str, Endpoint]) -> Endpoint:
         endpoint = self._by_address.get(address) or known.get(address) or Endpoint(address)
@@ -60,7 +69,7 @@ class Registry:
         """Fold what was learnt of `address` into its state; unknown addresses are ignored."""
         endpoint = self._by_address.get(address)
         if endpoint is not None:
-            endpoint.state = fold(endpoint.state, event, self._clock())
+            endpoint.note(event, self._clock())
 
     def all(self) -> Mapping[str, Endpoint]:
         """Return the endpoints that the live table names."""
@@ -73,7 +82,6 @@ class Plane:
 
     loop: asyncio.AbstractEventLoop
     settings: WorkerSettings
-    profile: Profile
     rng: Random
     pool: UpstreamPool
     clock: Callable[[], float]

@@ -20,10 +20,11 @@ from tidegate.gateway.request import Incoming
 from tidegate.gateway.sse import EventMeter
 from tidegate.gateway.upstream import Dialing, Failed, Headers, Upstream
 from tidegate.judge.record import Record
-from tidegate.picker import profile
-from tidegate.picker.plugins import Endpoint
-from tidegate.picker.plugins import Request as PickRequest
-from tidegate.picker.state import ABANDONED, STARTED, fold
+from tidegate.picker.endpoint import Endpoint
+from tidegate.picker.request import Nobody
+from tidegate.picker.request import Request as PickRequest
+from tidegate.picker.schedule import schedule
+from tidegate.picker.ticket import Ticket, begin
 from tidegate.routing.filters import mirror_drawn
 from tidegate.routing.table import Mirror
 
@@ -84,7 +85,6 @@ class Twin:
     """A copy under way at the canary, and the client's own request, which it is paired with."""
 
     __slots__ = (
-        "_endpoint",
         "_handle",
         "_meter",
         "_ours",
@@ -93,6 +93,7 @@ class Twin:
         "_same",
         "_started",
         "_theirs",
+        "_ticket",
         "_timer",
         "record",
     )
@@ -112,7 +113,7 @@ class Twin:
         self._same = same
         self._ours = AnswerText() if same else None
         self._theirs = AnswerText() if same else None
-        self._endpoint: Endpoint | None = None
+        self._ticket: Ticket | None = None
         self._handle: Upstream | Dialing | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._meter: EventMeter | None = None
@@ -130,15 +131,15 @@ class Twin:
         plane = self._plane
         model = self.record.target or self.record.model
         asked = PickRequest(plane.clock(), model, session)
-        pick = profile.run(plane.profile, asked, live.endpoints(to.backend), plane.rng)
-        if pick is None or _queue(pick.endpoint):
+        pool = live.pool(to.backend)
+        pick = schedule(pool, asked, plane.rng)
+        if isinstance(pick, Nobody) or _queue(pick.endpoint):
             plane.reject("MirrorDropped")
             return False
         self.record.arm, self.record.pool = to.backend.name, to.backend.key
         self.record.endpoint = pick.endpoint.address
-        self._endpoint = pick.endpoint
         plane.mirrors += 1
-        pick.endpoint.state = fold(pick.endpoint.state, STARTED, plane.clock())
+        self._ticket = begin(pool, pick.endpoint, asked, asked.now)
         limit_s = plane.settings.limits.answer_timeout_s
         self._timer = plane.loop.call_later(limit_s, self._too_long)
         self._handle = plane.pool.send(pick.endpoint.address, payload, self)
@@ -217,9 +218,9 @@ class Twin:
         plane = self._plane
         plane.mirrors -= 1
         self.record.duration_s = plane.clock() - self._started
-        endpoint, self._endpoint = self._endpoint, None
-        if endpoint is not None:
-            endpoint.state = fold(endpoint.state, ABANDONED, plane.clock())
+        ticket, self._ticket = self._ticket, None
+        if ticket is not None:
+            ticket.ended(plane.clock(), ok=None)
         self._pair()
 
     def _pair(self) -> None:

@@ -20,7 +20,6 @@ from tidegate.gateway.server import Listeners
 from tidegate.gateway.settings import WorkerSettings
 from tidegate.gateway.upstream import UpstreamPool
 from tidegate.judge.record import Record
-from tidegate.picker.config import default_profile
 from tidegate.picker.state import Event, Listed
 from tidegate.routing.snapshot import KINDS
 from tidegate.scrape.poll import Poller
@@ -54,7 +53,6 @@ async def _run(settings: WorkerSettings, now: Callable[[], float]) -> None:
     plane = Plane(
         loop=loop,
         settings=settings,
-        profile=default_profile(),
         rng=Random(SystemRandom().getrandbits(64)),
         pool=UpstreamPool(loop, settings.limits),
         clock=time.perf_counter,

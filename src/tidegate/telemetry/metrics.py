@@ -17,7 +17,7 @@ from operator import add
 from typing import Final, NamedTuple, TypeAlias
 
 from tidegate.judge.record import Record
-from tidegate.picker.plugins import Endpoint
+from tidegate.picker.endpoint import Endpoint
 from tidegate.routing.table import RoutingTable
 from tidegate.telemetry import families as f
 from tidegate.telemetry.snapshot import Buckets, Snapshot, Value, encode, render

@@ -19,7 +19,6 @@ from tidegate.gateway.server import Listeners
 from tidegate.gateway.settings import Limits, WorkerSettings
 from tidegate.gateway.upstream import UpstreamPool
 from tidegate.judge.record import Record
-from tidegate.picker.config import default_profile
 from tidegate.testing.endpoints import Script, ScriptedEndpoint, scripted
 from tidegate.testing.ports import free_port
 from tidegate.testing.waiting import wait_for
@@ -217,7 +216,6 @@ async def gateway(
     plane = Plane(
         loop=loop,
         settings=base,
-        profile=default_profile(),
         rng=Random(1),
         pool=UpstreamPool(loop, limits),
         clock=time.perf_counter,

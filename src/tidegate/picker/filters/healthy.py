@@ -1,21 +1,26 @@
 """Pass over endpoints that are unhealthy or ejected, unless that leaves nobody.
 
-When no endpoint is well, the profile keeps all. Then the evidence says more about the path
+"Panic": when no endpoint is well, all are kept. Then the evidence says more about the path
 to the servers (or about their metrics) than about any one of them, and a request sent may
 succeed where a request refused can't.
 """
 
-from collections.abc import Sequence
+from typing import ClassVar
 
-import msgspec
+from tidegate.picker.candidates import Candidates
+from tidegate.picker.plugin import Plugin
+from tidegate.picker.vectors import Flags
 
-from tidegate.picker.plugins import Endpoint, Request
 
+class HealthyFilter(Plugin, frozen=True):
+    """Drops endpoints that are unhealthy or ejected; keeps all if that is everybody."""
 
-class HealthyFilter(msgspec.Struct, frozen=True):
-    """`healthy-filter`: drops the unhealthy and the ejected."""
+    reason: ClassVar[str] = ""
 
-    def filter(self, request: Request, endpoints: Sequence[Endpoint]) -> Sequence[Endpoint]:
-        """Return the usable endpoints."""
-        now = request.now
-        return [e for e in endpoints if e.state.usable_from <= now]
+    def filter(self, candidates: Candidates) -> Flags | None:
+        """Return the usable ones, or None if all are, or none is."""
+        pool, now = candidates.pool, candidates.request.now
+        if pool.unwell_until <= now:
+            return None
+        well: Flags = pool.usable_from[candidates.at] <= now
+        return well if well.any() else None

@@ -1,20 +1,22 @@
 """Take the best score; chance decides among equals, so that equals share the work."""
 
-from collections.abc import Sequence
 from random import Random
 
-import msgspec
+import numpy as np
 
-from tidegate.picker.plugins import Endpoint
+from tidegate.picker.plugin import Plugin
+from tidegate.picker.vectors import Vector
 
 
-class MaxScorePicker(msgspec.Struct, frozen=True):
-    """`max-score-picker`: takes the best score, one of the equals at random."""
+class MaxScorePicker(Plugin, frozen=True):
+    """Takes the best score, one of the equals at random."""
 
-    def pick(self, scores: Sequence[float], endpoints: Sequence[Endpoint], rng: Random) -> int:
+    max_num_of_endpoints: int = 1
+    """Accepted and not needed: the fallbacks are always all candidates, best first."""
+
+    def pick(self, totals: Vector, rng: Random) -> int:
         """Return the index of a best score."""
-        best = max(scores)
-        if scores.count(best) == 1:
-            return scores.index(best)
-        equal = [index for index, score in enumerate(scores) if score == best]
-        return equal[int(rng.random() * len(equal))]
+        best = int(totals.argmax())
+        equal = totals == totals[best]
+        count = int(np.count_nonzero(equal))
+        return best if count == 1 else int(np.flatnonzero(equal)[int(rng.random() * count)])

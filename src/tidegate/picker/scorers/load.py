@@ -5,21 +5,26 @@ request against none stays a small difference beside other scorers. It never sat
 the less loaded of two overloaded endpoints still wins.
 """
 
-from collections.abc import Sequence
 from typing import Annotated
 
-import msgspec
+from msgspec import Meta
 
-from tidegate.picker.plugins import Endpoint, Request
+from tidegate.picker.candidates import Candidates
+from tidegate.picker.plugin import Plugin
+from tidegate.picker.vectors import Vector
 
 
-class LeastLoadScorer(msgspec.Struct, frozen=True):
-    """`least-load-scorer`: half / (half + load), with `state.load` of the endpoint."""
+class LeastLoadScorer(Plugin, frozen=True):
+    """`halfAt` / (`halfAt` + requests at the endpoint now).
 
-    half_at: Annotated[float, msgspec.Meta(gt=0)] = 8.0
+    Requests waiting and running: all workers' own, and what the server says of others'.
+    """
+
+    half_at: Annotated[float, Meta(gt=0)] = 8.0
     """Load at which the score is a half; about what one accelerator batches without pain."""
 
-    def score(self, request: Request, endpoints: Sequence[Endpoint]) -> list[float]:
+    def score(self, candidates: Candidates) -> Vector:
         """Return a score in (0, 1] per endpoint, falling with its load."""
         half = self.half_at
-        return [half / (half + e.state.load) for e in endpoints]
+        scores: Vector = half / (candidates.pool.load[candidates.at] + half)
+        return scores

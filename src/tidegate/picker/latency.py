@@ -1,0 +1,178 @@
+"""How long a request would take at each endpoint, learnt from those that were sent.
+
+Two linear models for the whole pool, and two factors for each endpoint:
+
+    TTFT = ttft · (1, prompt tokens to compute, requests there, requests that wait) x its factor
+    ITL  = itl  · (1, requests there)                                               x its factor
+
+"To compute" are the request's own tokens that the endpoint's prefix cache lacks, and those of
+the requests before it that have no first token yet: a prompt waits for the prompts before it.
+The factors tell a faster accelerator, or one that is ill, from the rest of the pool.
+
+The models are fitted by recursive least squares with forgetting (Haykin, "Adaptive Filter
+Theory", chapter on RLS), on relative errors: 10 ms are much for a TTFT of 50 ms and nothing for
+one of 10 s. Coefficients stay above a small part of what they began with: more work always takes
+more time, and where nothing else differs the less loaded endpoint is taken. Before
+anything was learnt, the coefficients of an 8B model on one H100 stand in; only their ratios
+matter, for all endpoints are compared by the same ones.
+
+A factor drifts back to 1 while nothing is heard, so that an endpoint that was slow once is tried
+again after a while.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Annotated, Final
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+
+from tidegate.picker.vectors import Vector
+
+LEAST: Final = 0.05
+"""Part of its prior that a coefficient keeps, whatever is observed."""
+FLOOR_S: Final = 1e-3
+"""Times below count as this: relative errors of nothing are noise."""
+STEP: Final = 0.15
+"""How far one observation moves a factor, of its logarithm's error."""
+WILD: Final = 1.5
+"""Largest error of a logarithm that counts: one stall must not condemn an endpoint."""
+SLOWEST: Final = 20.0
+"""Bound of factors, both ways."""
+
+
+class LatencySettings(
+    msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
+):
+    """How fast is learnt and forgotten."""
+
+    forgetting: Annotated[float, Meta(gt=0.9, lt=1.0)] = 0.998
+    """How much an observation counts beside the next one: 0.998 remembers about 500."""
+    half_life_s: Annotated[float, Meta(gt=0)] = 30.0
+    """Seconds of silence after which an endpoint's factor is half way back to 1."""
+    output_tokens: Annotated[int, Meta(ge=1)] = 128
+    """Length of an answer until enough were seen."""
+
+
+class Regression:
+    """Positive linear regression, one observation at a time."""
+
+    __slots__ = ("_forgetting", "_inverse", "_least", "_prior", "weights")
+
+    def __init__(self, prior: Sequence[float], forgetting: float) -> None:
+        """Begin at `prior`, trusted as much as one observation."""
+        self._prior = np.array(prior, np.float64)
+        self.weights = self._prior.copy()
+        self._least = self._prior * LEAST
+        self._forgetting = forgetting
+        # Of the order of the weights' own squares: each feature may move by all of itself.
+        self._inverse = np.diag(self._prior**2)
+
+    def learn(self, features: Sequence[float], value: float, expected: float) -> None:
+        """Take an observation; errors count relative to `expected`."""
+        x = np.array(features) / expected
+        gain = self._inverse @ x
+        power = self._forgetting + float(x @ gain)
+        error = min(max(value / expected - float(x @ self.weights), -2.0), 2.0)
+        self.weights += gain * (error / power)
+        np.maximum(self.weights, self._least, out=self.weights)
+        self._inverse = (self._inverse - np.outer(gain, gain) / power) / self._forgetting
+        # Forgetting without news blows the inverse up: what is never seen must not explode.
+        worst = float((self._inverse.diagonal() / self._prior**2).max())
+        if worst > 4.0:
+            self._inverse *= 4.0 / worst
+
+
+class Observation(msgspec.Struct):
+    """What a request found when it was sent."""
+
+    compute: float
+    """Prompt tokens to compute, those of the requests before included."""
+    load: float
+    """Requests at the endpoint."""
+    queue: float
+    """Of those, the ones that wait."""
+
+
+TTFT_PRIOR: Final = (0.015, 6e-5, 2e-4, 0.02)
+"""Seconds: at least; a token to compute; a request there; a request that waits."""
+ITL_PRIOR: Final = (0.008, 1e-4)
+
+
+class LatencyModel:
+    """The models and factors of one pool. Learns; says nothing of health."""
+
+    __slots__ = ("_itl", "_relaxed_at", "_settings", "_ttft", "itl_factor", "output", "ttft_factor")
+
+    def __init__(self, settings: LatencySettings) -> None:
+        self._settings = settings
+        self._ttft = Regression(TTFT_PRIOR, settings.forgetting)
+        self._itl = Regression(ITL_PRIOR, settings.forgetting)
+        self.ttft_factor = np.ones(0)
+        self.itl_factor = np.ones(0)
+        self.output = float(settings.output_tokens)
+        """Tokens of an answer, on average."""
+        self._relaxed_at = -math.inf
+
+    @property
+    def coefficients(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """What was learnt: of TTFT, of ITL."""
+        return tuple(self._ttft.weights.tolist()), tuple(self._itl.weights.tolist())
+
+    def resize(self, slots: int) -> None:
+        """Have room for `slots` endpoints."""
+        more = np.ones(slots - len(self.ttft_factor))
+        self.ttft_factor = np.concatenate([self.ttft_factor, more])
+        self.itl_factor = np.concatenate([self.itl_factor, more])
+
+    def forget(self, slot: int) -> None:
+        """Forget an endpoint's factors."""
+        self.ttft_factor[slot] = self.itl_factor[slot] = 1.0
+
+    def ttft(self, compute: Vector, load: Vector, queue: Vector, factor: Vector) -> Vector:
+        """Return the expected TTFT in seconds, for vectors of one shape."""
+        base, token, request, waiting = self._ttft.weights.tolist()
+        times: Vector = (base + token * compute + request * load + waiting * queue) * factor
+        return times
+
+    def itl(self, load: Vector, factor: Vector) -> Vector:
+        """Return the expected time between tokens in seconds."""
+        base, request = self._itl.weights.tolist()
+        times: Vector = (base + request * load) * factor
+        return times
+
+    def answered(self, slot: int, seen: Observation, ttft_s: float) -> None:
+        """Learn from a first token."""
+        features = (1.0, seen.compute, seen.load, seen.queue)
+        factor = float(self.ttft_factor[slot])
+        expected = max(FLOOR_S, float(np.dot(self._ttft.weights, features)))
+        observed = max(FLOOR_S, ttft_s)
+        self._ttft.learn(features, observed / factor, expected)
+        self.ttft_factor[slot] = _moved(factor, observed / (expected * factor))
+
+    def finished(self, slot: int, seen: Observation, itl_s: float, output: int) -> None:
+        """Learn from a whole answer: the mean time between its tokens, and its length."""
+        self.output += (output - self.output) * 0.01
+        features = (1.0, seen.load)
+        factor = float(self.itl_factor[slot])
+        expected = max(FLOOR_S, float(np.dot(self._itl.weights, features)))
+        observed = max(FLOOR_S, itl_s)
+        self._itl.learn(features, observed / factor, expected)
+        self.itl_factor[slot] = _moved(factor, observed / (expected * factor))
+
+    def relax(self, now: float) -> None:
+        """Let the factors drift towards 1; cheap to call often."""
+        passed = now - self._relaxed_at
+        if passed < 1.0:
+            return
+        if passed < math.inf:
+            rest = 0.5 ** (passed / self._settings.half_life_s)
+            self.ttft_factor **= rest
+            self.itl_factor **= rest
+        self._relaxed_at = now
+
+
+def _moved(factor: float, ratio: float) -> float:
+    error = min(max(math.log(ratio), -WILD), WILD)
+    return min(max(factor * math.exp(STEP * error), 1.0 / SLOWEST), SLOWEST)

@@ -1,0 +1,108 @@
+"""One request at one endpoint: what its start, first token and end tell the pool.
+
+    ticket = begin(pool, endpoint, request, now)
+    ticket.answered(now)                      # its first token
+    ticket.ended(now, ok=True, output=200)    # exactly once
+
+The endpoint is charged at once with the request and its tokens, so the next pick knows of it
+before any scrape could. Where the pool's scheduler needs neither prompts nor latencies, a ticket
+only counts the request.
+"""
+
+import msgspec
+
+from tidegate.picker.endpoint import Endpoint
+from tidegate.picker.latency import Observation
+from tidegate.picker.pool import Pool
+from tidegate.picker.request import Request
+from tidegate.picker.state import STARTED, Finished, Prefilled, Started
+
+
+class Ticket(msgspec.Struct):
+    """A request that was sent and isn't over."""
+
+    pool: Pool
+    endpoint: Endpoint
+    began: float
+    slot: int | None = None
+    """None: the endpoint has left the pool."""
+    prefill: int = 0
+    """Tokens of its prompt that are still to be computed."""
+    tokens: int = 0
+    seen: Observation | None = None
+    first: float | None = None
+    """When its first token came."""
+
+    def answered(self, now: float, *, learn: bool = True) -> None:
+        """Note the first token; later calls are ignored.
+
+        `learn`: whether the time until now was that of the prompt, and not of a whole answer.
+        """
+        if self.first is not None:
+            return
+        self.first = now
+        if self.prefill:
+            self.endpoint.note(Prefilled(self.prefill), now)
+            self.prefill = 0
+        model = self.pool.latency
+        if learn and model is not None and self.seen is not None and self._seated():
+            model.answered(self.slot or 0, self.seen, now - self.began)
+
+    def ended(self, now: float, *, ok: bool | None, output: int = 0) -> None:
+        """Note the end.
+
+        Args:
+            now: When.
+            ok: As in `state.Finished`.
+            output: Tokens of the answer, if it came whole and streamed; else 0.
+
+        """
+        self.endpoint.note(Finished(ok, self.prefill, self.tokens), now)
+        model = self.pool.latency
+        if output < 2 or self.first is None or model is None or self.seen is None:
+            return
+        if self._seated():
+            model.finished(self.slot or 0, self.seen, (now - self.first) / (output - 1), output)
+
+    def _seated(self) -> bool:
+        return self.slot is not None and self.pool.slot_of(self.endpoint) == self.slot
+
+
+def begin(pool: Pool, endpoint: Endpoint, request: Request, now: float) -> Ticket:
+    """Charge `endpoint` with `request`, which is being sent there."""
+    slot = pool.slot_of(endpoint)
+    scheduler = pool.scheduler
+    if slot is None or not scheduler.reads_prompts:
+        endpoint.note(STARTED, now)
+        if slot is not None:
+            pool.picks[slot] += 1
+            if request.model is not None:
+                pool.residency.sent(slot, request.model)
+        return Ticket(pool, endpoint, now, slot)
+    return _charge(pool, endpoint, slot, request, now)
+
+
+def _charge(pool: Pool, endpoint: Endpoint, slot: int, request: Request, now: float) -> Ticket:
+    prefix, prefill = pool.prefix, request.prompt
+    if prefix is not None and request.chain:
+        cached = prefix.match_one(slot, request.chain)
+        if not cached:
+            pool.last_miss[slot] = now
+        prefill = max(1, prefill - cached)
+        prefix.note(slot, request.chain)
+    pool.picks[slot] += 1
+    if request.model is not None:
+        pool.residency.sent(slot, request.model)
+    tokens, seen = 0, None
+    if pool.scheduler.counts_tokens:
+        model = pool.latency
+        length = model.output if model is not None else request.output
+        tokens = request.prompt + int(min(request.output or length, length))
+        if model is not None:
+            seen = Observation(
+                float(pool.pending[slot]) + prefill, float(pool.load[slot]), float(pool.queue[slot])
+            )
+    else:
+        prefill = 0
+    endpoint.note(Started(prefill, tokens), now)
+    return Ticket(pool, endpoint, now, slot, prefill, tokens, seen)
