@@ -72,6 +72,7 @@ class Plan:
     seed: int
     output: str
     plot: Path | None
+    record: Path | None
 
     @property
     def duration_s(self) -> float:
@@ -242,6 +243,11 @@ class Plan:
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
     help="Write the report with charts as one HTML page, too.",
 )
+@click.option(
+    "--record",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="Write each request as a line for `tidegate judge replay`, too.",
+)
 def load(**options: Any) -> None:
     """Send sessions to an OpenAI-style server at a fixed rate and report what came back.
 
@@ -261,7 +267,17 @@ def load(**options: Any) -> None:
         show(report)
     if plan.plot is not None:
         _write_page(plan, plan.plot, report, meter)
+    if plan.record is not None:
+        _record(plan.record, meter)
     sys.exit(1 if report.failed else 0)
+
+
+def _record(path: Path, meter: Meter) -> None:
+    from tidegate.cli.load_record import write
+    from tidegate.process.clock import now
+
+    write(path, meter.results, began=now() - time.perf_counter())
+    click.echo(f"wrote {path}", err=True)
 
 
 def _write_page(plan: Plan, path: Path, report: "Report", meter: Meter) -> None:

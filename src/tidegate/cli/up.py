@@ -48,6 +48,8 @@ def _default(port: int) -> str:
 @click.option("--log-format", type=click.Choice(["console", "json"]), default="console",
               show_default=True)  # fmt: skip
 @click.option("--access-log", is_flag=True, help="Log a line per request (no prompts, no keys).")
+@click.option("--record", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER",
+              help="Record requests for `tidegate judge replay` (no prompts).")  # fmt: skip
 @click.option("--no-answer-headers", is_flag=True,
               help="Answer without x-tidegate-pool and x-tidegate-endpoint.")  # fmt: skip
 def up(
@@ -61,6 +63,7 @@ def up(
     drain_timeout: float,
     log_format: Literal["json", "console"],
     access_log: bool,
+    record: Path | None,
     no_answer_headers: bool,
 ) -> None:
     """Run a gateway on this machine until Ctrl-C.
@@ -88,6 +91,7 @@ def up(
         workers=workers,
         log_format=log_format,
         access_log=access_log,
+        record=record,
         answer_headers=not no_answer_headers,
         drain_s=drain_timeout,
     )

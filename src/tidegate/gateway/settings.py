@@ -69,6 +69,8 @@ class WorkerSettings:
     metrics_port: int = 0
     """TCP port of `/metrics`, shared by all workers; 0 serves none."""
     access_log: bool = False
+    record: Path | None = None
+    """The folder that requests are recorded to."""
     log_format: Literal["json", "console"] = "console"
     log_level: str = "info"
     answer_headers: bool = True

@@ -46,6 +46,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     workers: int = 1
     log_format: Literal["json", "console"] = "console"
     access_log: bool = False
+    record: str = ""
+    """The folder that requests are recorded to; '' records none."""
     answer_headers: bool = True
     drain_s: float = 30.0
     """How long requests may go on once a worker is stopped."""

@@ -55,6 +55,7 @@ class Options:
     workers: int | None = None
     log_format: Literal["json", "console"] = "console"
     access_log: bool = False
+    record: Path | None = None
     answer_headers: bool = True
     drain_s: float = 30.0
 
@@ -201,6 +202,7 @@ def _settings(options: Options, last: Settings, ports: Ports) -> Settings:
         workers=options.workers or _cores(),
         log_format=options.log_format,
         access_log=options.access_log,
+        record=str(options.record.expanduser().absolute()) if options.record else "",
         answer_headers=options.answer_headers,
         drain_s=options.drain_s,
     )

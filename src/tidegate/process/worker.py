@@ -21,6 +21,7 @@ def main(folder: str, worker: str) -> None:
             host=settings.host,
             metrics_port=settings.metrics_port,
             access_log=settings.access_log,
+            record=Path(settings.record) if settings.record else None,
             log_format=settings.log_format,
             answer_headers=settings.answer_headers,
             limits=Limits(drain_s=settings.drain_s),
