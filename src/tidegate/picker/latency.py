@@ -22,6 +22,7 @@ again after a while.
 
 import math
 from collections.abc import Sequence
+from operator import mul
 from typing import Annotated, Final
 
 import msgspec
@@ -32,12 +33,18 @@ from tidegate.picker.vectors import Vector
 
 LEAST: Final = 0.05
 """Part of its prior that a coefficient keeps, whatever is observed."""
+WILDEST: Final = 2.0
+"""Largest relative error that moves the models."""
+TRUST: Final = 4.0
+"""How uncertain a coefficient gets at most, in squares of its prior."""
+LEARN_EVERY_S: Final = 0.01
+"""Between two observations that move the models; those that come faster say nothing new."""
 FLOOR_S: Final = 1e-3
 """Times below count as this: relative errors of nothing are noise."""
 STEP: Final = 0.15
 """How far one observation moves a factor, of its logarithm's error."""
 WILD: Final = 1.5
-"""Largest error of a logarithm that counts: one stall must not condemn an endpoint."""
+"""Largest error of a logarithm that moves a factor: one stall must not condemn an endpoint."""
 SLOWEST: Final = 20.0
 """Bound of factors, both ways."""
 
@@ -58,30 +65,50 @@ class LatencySettings(
 class Regression:
     """Positive linear regression, one observation at a time."""
 
-    __slots__ = ("_forgetting", "_inverse", "_least", "_prior", "weights")
+    __slots__ = ("_forgetting", "_inverse", "_prior", "weights")
 
     def __init__(self, prior: Sequence[float], forgetting: float) -> None:
         """Begin at `prior`, trusted as much as one observation."""
-        self._prior = np.array(prior, np.float64)
-        self.weights = self._prior.copy()
-        self._least = self._prior * LEAST
+        self._prior = tuple(prior)
+        self.weights = list(prior)
         self._forgetting = forgetting
         # Of the order of the weights' own squares: each feature may move by all of itself.
-        self._inverse = np.diag(self._prior**2)
+        # Lists, not arrays: of four by four, plain Python is the faster one.
+        self._inverse = [
+            [one * one if row == column else 0.0 for column in range(len(prior))]
+            for row, one in enumerate(prior)
+        ]
+
+    def predict(self, features: Sequence[float]) -> float:
+        """Return the value that is expected."""
+        return sum(map(mul, self.weights, features))
 
     def learn(self, features: Sequence[float], value: float, expected: float) -> None:
         """Take an observation; errors count relative to `expected`."""
-        x = np.array(features) / expected
-        gain = self._inverse @ x
-        power = self._forgetting + float(x @ gain)
-        error = min(max(value / expected - float(x @ self.weights), -2.0), 2.0)
-        self.weights += gain * (error / power)
-        np.maximum(self.weights, self._least, out=self.weights)
-        self._inverse = (self._inverse - np.outer(gain, gain) / power) / self._forgetting
+        x = [feature / expected for feature in features]
+        gain = [sum(map(mul, row, x)) for row in self._inverse]
+        power = self._forgetting + sum(map(mul, gain, x))
+        error = value / expected - self.predict(x)
+        step = min(max(error, -WILDEST), WILDEST) / power
+        self.weights = [
+            max(weight + step * one, LEAST * prior)
+            for weight, one, prior in zip(self.weights, gain, self._prior, strict=True)
+        ]
+        inverse = [
+            [
+                (cell - one * other / power) / self._forgetting
+                for cell, other in zip(row, gain, strict=True)
+            ]
+            for row, one in zip(self._inverse, gain, strict=True)
+        ]
         # Forgetting without news blows the inverse up: what is never seen must not explode.
-        worst = float((self._inverse.diagonal() / self._prior**2).max())
-        if worst > 4.0:
-            self._inverse *= 4.0 / worst
+        worst = max(
+            row[place] / (prior * prior)
+            for place, (row, prior) in enumerate(zip(inverse, self._prior, strict=True))
+        )
+        if worst > TRUST:
+            inverse = [[cell * TRUST / worst for cell in row] for row in inverse]
+        self._inverse = inverse
 
 
 class Observation(msgspec.Struct):
@@ -103,7 +130,17 @@ ITL_PRIOR: Final = (0.008, 1e-4)
 class LatencyModel:
     """The models and factors of one pool. Learns; says nothing of health."""
 
-    __slots__ = ("_itl", "_relaxed_at", "_settings", "_ttft", "itl_factor", "output", "ttft_factor")
+    __slots__ = (
+        "_itl",
+        "_itl_at",
+        "_relaxed_at",
+        "_settings",
+        "_ttft",
+        "_ttft_at",
+        "itl_factor",
+        "output",
+        "ttft_factor",
+    )
 
     def __init__(self, settings: LatencySettings) -> None:
         self._settings = settings
@@ -113,12 +150,12 @@ class LatencyModel:
         self.itl_factor = np.ones(0)
         self.output = float(settings.output_tokens)
         """Tokens of an answer, on average."""
-        self._relaxed_at = -math.inf
+        self._relaxed_at = self._ttft_at = self._itl_at = -math.inf
 
     @property
     def coefficients(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """What was learnt: of TTFT, of ITL."""
-        return tuple(self._ttft.weights.tolist()), tuple(self._itl.weights.tolist())
+        return tuple(self._ttft.weights), tuple(self._itl.weights)
 
     def resize(self, slots: int) -> None:
         """Have room for `slots` endpoints."""
@@ -132,34 +169,31 @@ class LatencyModel:
 
     def ttft(self, compute: Vector, load: Vector, queue: Vector, factor: Vector) -> Vector:
         """Return the expected TTFT in seconds, for vectors of one shape."""
-        base, token, request, waiting = self._ttft.weights.tolist()
+        base, token, request, waiting = self._ttft.weights
         times: Vector = (base + token * compute + request * load + waiting * queue) * factor
         return times
 
     def itl(self, load: Vector, factor: Vector) -> Vector:
         """Return the expected time between tokens in seconds."""
-        base, request = self._itl.weights.tolist()
+        base, request = self._itl.weights
         times: Vector = (base + request * load) * factor
         return times
 
-    def answered(self, slot: int, seen: Observation, ttft_s: float) -> None:
-        """Learn from a first token."""
+    def answered(self, slot: int, seen: Observation, ttft_s: float, now: float) -> None:
+        """Learn from a first token that came at `now`."""
         features = (1.0, seen.compute, seen.load, seen.queue)
-        factor = float(self.ttft_factor[slot])
-        expected = max(FLOOR_S, float(np.dot(self._ttft.weights, features)))
-        observed = max(FLOOR_S, ttft_s)
-        self._ttft.learn(features, observed / factor, expected)
-        self.ttft_factor[slot] = _moved(factor, observed / (expected * factor))
+        learns = now - self._ttft_at >= LEARN_EVERY_S
+        if learns:
+            self._ttft_at = now
+        _learn(self._ttft, self.ttft_factor, slot, features, ttft_s, learns=learns)
 
-    def finished(self, slot: int, seen: Observation, itl_s: float, output: int) -> None:
+    def finished(self, slot: int, seen: Observation, itl_s: float, output: int, now: float) -> None:
         """Learn from a whole answer: the mean time between its tokens, and its length."""
         self.output += (output - self.output) * 0.01
-        features = (1.0, seen.load)
-        factor = float(self.itl_factor[slot])
-        expected = max(FLOOR_S, float(np.dot(self._itl.weights, features)))
-        observed = max(FLOOR_S, itl_s)
-        self._itl.learn(features, observed / factor, expected)
-        self.itl_factor[slot] = _moved(factor, observed / (expected * factor))
+        learns = now - self._itl_at >= LEARN_EVERY_S
+        if learns:
+            self._itl_at = now
+        _learn(self._itl, self.itl_factor, slot, (1.0, seen.load), itl_s, learns=learns)
 
     def relax(self, now: float) -> None:
         """Let the factors drift towards 1; cheap to call often."""
@@ -173,6 +207,19 @@ class LatencyModel:
         self._relaxed_at = now
 
 
-def _moved(factor: float, ratio: float) -> float:
-    error = min(max(math.log(ratio), -WILD), WILD)
-    return min(max(factor * math.exp(STEP * error), 1.0 / SLOWEST), SLOWEST)
+def _learn(
+    model: Regression,
+    factors: Vector,
+    slot: int,
+    features: Sequence[float],
+    seconds: float,
+    *,
+    learns: bool,
+) -> None:
+    factor = float(factors[slot])
+    expected = max(FLOOR_S, model.predict(features))
+    observed = max(FLOOR_S, seconds)
+    if learns:
+        model.learn(features, observed / factor, expected)
+    error = min(max(math.log(observed / (expected * factor)), -WILD), WILD)
+    factors[slot] = min(max(factor * math.exp(STEP * error), 1.0 / SLOWEST), SLOWEST)

@@ -46,7 +46,7 @@ class Ticket(msgspec.Struct):
             self.prefill = 0
         model = self.pool.latency
         if learn and model is not None and self.seen is not None and self._seated():
-            model.answered(self.slot or 0, self.seen, now - self.began)
+            model.answered(self.slot or 0, self.seen, now - self.began, now)
 
     def ended(self, now: float, *, ok: bool | None, output: int = 0) -> None:
         """Note the end.
@@ -62,7 +62,8 @@ class Ticket(msgspec.Struct):
         if output < 2 or self.first is None or model is None or self.seen is None:
             return
         if self._seated():
-            model.finished(self.slot or 0, self.seen, (now - self.first) / (output - 1), output)
+            itl_s = (now - self.first) / (output - 1)
+            model.finished(self.slot or 0, self.seen, itl_s, output, now)
 
     def _seated(self) -> bool:
         return self.slot is not None and self.pool.slot_of(self.endpoint) == self.slot
