@@ -1,0 +1,82 @@
+"""How full a pool's endpoints are, as far as anybody can know.
+
+An endpoint's usage is the largest of several shares of what it can take: requests that wait
+there, its KV cache, the time that its unanswered prompts need. The first two are the server's
+own words and count only while they are fresh; the last is counted by us, request by request. So
+a scrape that fails, or comes late, or lies, makes the picture coarser and stops nothing:
+
+Invariant: an endpoint at which we and our siblings have nothing under way has usage 0. Whatever
+the metrics say, one request goes there, and how that fares is news.
+"""
+
+from typing import Final
+
+import numpy as np
+
+from tidegate.picker.flow.control import Look
+from tidegate.picker.flow.settings import Saturation
+from tidegate.picker.pool import Pool
+from tidegate.picker.vectors import Slots, Vector
+
+STEP: Final = 0.125
+"""What a request is taken to add to an endpoint's usage until that is looked at again."""
+
+
+class PoolRoom:
+    """The room of one pool."""
+
+    __slots__ = ("_pool", "_settings", "_stale_after_s")
+
+    def __init__(self, pool: Pool, settings: Saturation) -> None:
+        self._pool = pool
+        self._settings = settings
+        self._stale_after_s = settings.stale_after_s
+
+    def look(self, now: float, limit: float) -> Look:
+        """Return the room at `now`; `spare` is counted up to the usage `limit`."""
+        usage = self.usage(now)
+        if not len(usage):
+            return Look(0.0, 0)  # nothing to protect: the pick says that nobody is there
+        spare = np.floor((limit - usage) * (1.0 / STEP))
+        return Look(float(usage.min()), int(spare[spare > 0].sum()))
+
+    def usage(self, now: float) -> Vector:
+        """Return the usage of each endpoint that is well; of all, where none is."""
+        pool = self._pool
+        at = pool.at
+        well = pool.usable_from[at] <= now
+        if well.any():
+            at = pool.narrow(at, well)
+        usage = np.maximum(self._told(at, now), self._counted(at))
+        usage[pool.requests[at] == 0] = 0.0
+        return usage
+
+    def _told(self, at: Slots, now: float) -> Vector:
+        """Return what the servers say, with our own requests since then."""
+        pool, settings = self._pool, self._settings
+        fresh = now - pool.sampled_at[at] <= self._stale_after_s
+        capacity = pool.capacity[at]
+        known = capacity > 0
+        room = np.where(known, capacity, 1.0)
+        coming = np.where(known, pool.pending[at] / room, 0.0)
+        held = np.where(known, pool.tokens[at] / room, 0.0)
+        cache = np.where(fresh, pool.kv_usage[at] + coming, held)
+        queue = np.where(fresh, pool.queue[at], 0.0)
+        told: Vector = np.maximum(
+            cache / settings.kv_cache_util_threshold, queue / settings.queue_depth_threshold
+        )
+        return told
+
+    def _counted(self, at: Slots) -> Vector:
+        """Return what we count ourselves."""
+        pool, settings = self._pool, self._settings
+        pending = pool.pending[at]
+        model = pool.latency
+        if model is None:
+            counted: Vector = pending / settings.prefill_tokens
+        else:
+            seconds = pending * model.coefficients[0][1] * model.ttft_factor[at]
+            counted = seconds / settings.prefill_seconds
+        if settings.max_concurrency is not None:
+            counted = np.maximum(counted, pool.load[at] / settings.max_concurrency)
+        return counted
