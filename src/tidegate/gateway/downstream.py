@@ -22,7 +22,7 @@ from tidegate.gateway import reply
 from tidegate.gateway.exchange import Exchange
 from tidegate.gateway.hops import without_named
 from tidegate.gateway.plane import Plane
-from tidegate.gateway.repeat import TRIES, Repeat, learn
+from tidegate.gateway.repeat import TRIES, KnownRequest, learn_request
 from tidegate.gateway.request import BadTargetError, Incoming, host_of, split_target
 from tidegate.gateway.tls import SNI
 
@@ -87,6 +87,7 @@ class Downstream(asyncio.Protocol):
         "_headers",
         "_holds",
         "_idle_since",
+        "_known",
         "_length",
         "_limits",
         "_linger_until",
@@ -98,7 +99,6 @@ class Downstream(asyncio.Protocol):
         "_port",
         "_raw_bytes",
         "_reading",
-        "_repeat",
         "_secure",
         "_sni",
         "_special",
@@ -137,7 +137,7 @@ class Downstream(asyncio.Protocol):
         self._headers: list[tuple[bytes, bytes]] = []
         self._special: dict[bytes, bytes] = {}
         self._target = b""
-        self._repeat: Repeat | None = None
+        self._known: KnownRequest | None = None
         self._tries = TRIES
 
     # asyncio's side
@@ -167,7 +167,7 @@ class Downstream(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Parse; whole requests are served from the parser's callbacks."""
         between = self._between()
-        if between and self._repeat is not None and self._serve_repeated(self._repeat, data):
+        if between and self._known is not None and self._serve_known(self._known, data):
             return
         self._turn = True
         if len(data) > PIECE or self._unparsed:
@@ -179,7 +179,7 @@ class Downstream(asyncio.Protocol):
                 self._pause_when_full()
         if between and self._tries and self._current is not None and self._phase == _IDLE:
             self._tries -= 1
-            self._repeat = learn(data, self._current.request, self._special)
+            self._known = learn_request(data, self._current.request, self._special)
 
     def eof_received(self) -> bool:
         """The client sends no more: it left, or it only waits, as `nc` does. Find out.
@@ -438,16 +438,16 @@ class Downstream(asyncio.Protocol):
             and not self._unparsed
         )
 
-    def _serve_repeated(self, repeat: Repeat, data: bytes) -> bool:
+    def _serve_known(self, known: KnownRequest, data: bytes) -> bool:
         """Serve `data` without parsing it, if its head is the last one's; say whether it was."""
-        body = repeat.body(data)
+        body = known.body(data)
         limits, plane = self._limits, self._plane
         if body is None or len(body) > limits.body_bytes:
             return False
         if plane.body_bytes + len(body) > limits.bodies_bytes:
             return False
         self._tries = TRIES
-        self._begin(repeat.request(body, plane.clock()))
+        self._begin(known.request(body, plane.clock()))
         return True
 
     def _request(self) -> Incoming:

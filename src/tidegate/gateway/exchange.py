@@ -9,7 +9,8 @@ from typing import Final, Protocol
 
 from msgspec.structs import replace
 
-from tidegate.gateway import models, reply, shadow
+from tidegate.gateway import framing, models, reply, shadow
+from tidegate.gateway.framing import AnswerHead, frame
 from tidegate.gateway.mirror import mirror
 from tidegate.gateway.payload import request_payload
 from tidegate.gateway.plane import Live, Plane
@@ -26,7 +27,7 @@ from tidegate.picker.request import Request as PickRequest
 from tidegate.picker.schedule import schedule
 from tidegate.picker.state import ANSWERED
 from tidegate.picker.ticket import Ticket, begin
-from tidegate.routing.filters import edit_headers, location
+from tidegate.routing.filters import location
 from tidegate.routing.match import Request as MatchRequest
 from tidegate.routing.match import match, misdirected
 from tidegate.routing.session import NO_HINTS, BodyHints, parse_hints, session_key
@@ -323,8 +324,9 @@ class Exchange:
         if self._paused:
             connection.pause()
 
-    def upstream_head(self, status: int, headers: Headers, length: int | None) -> None:
+    def upstream_head(self, head: AnswerHead, length: int | None) -> None:
         """Pass the head on, or try elsewhere."""
+        status = head.status
         self._progress = self._plane.clock()
         if status in self._rule().retry.codes and self._may_retry():
             self._give_up(status)
@@ -334,7 +336,7 @@ class Exchange:
         if ticket is not None and ticket.endpoint.state.failures and _well(status):
             ticket.endpoint.note(ANSWERED, self._progress)
         self.record.status = status
-        self._write_head(status, headers, length)
+        self._write_head(head, length)
 
     def upstream_body(self, data: bytes) -> None:
         """Pass a piece on."""
@@ -470,59 +472,43 @@ class Exchange:
 
     # answers
 
-    def _write_head(self, status: int, headers: Headers, length: int | None) -> None:
-        request, arm = self.request, self._arm
+    def _write_head(self, answer: AnswerHead, length: int | None) -> None:
+        rule, arm, written, draining = self._rule(), self._arm, answer.written, self._plane.draining
         self._head_sent = True
         self._hold(b"")
-        rule = self._rule()
         if self._renamer is not None:
-            length = self._renamed_length(headers, length)
-        if rule.filters.response:
-            headers = edit_headers(headers, rule.filters.response)
-        if arm is not None and arm.filters.response:
-            headers = edit_headers(headers, arm.filters.response)
-        out = self._out
-        out.append(reply.status_line(status))
-        for name, value in headers:
-            out.append(b"%b: %b\r\n" % (name, value))
-            if name == b"content-type" and value.startswith(b"text/event-stream"):
-                self.record.streamed = True
-                self._meter = EventMeter(self.record)
+            length = self._renamed_length(answer.headers, length)
+        head = written.find(rule, arm) if written is not None and arm is not None else None
+        if head is None:
+            head = self._head(answer, rule, arm)
+            if written is not None and arm is not None and self._meter is None:
+                written.keep(rule, arm, head)
+        keep_alive = self._keep_alive and not draining
+        lines, self._chunked, self._keep_alive = frame(
+            answer.status, length, self.request, keep_alive=keep_alive
+        )
+        self._out += (head, lines)
+
+    def _head(self, answer: AnswerHead, rule: Rule, arm: Arm | None) -> bytes:
+        """Return the head without what frames the body; prepare for a stream if it is one."""
+        headers = framing.edited(answer.headers, rule, arm)
+        if framing.is_stream(headers):
+            self.record.streamed = True
+            self._meter = EventMeter(self.record)
+        head = framing.head(answer.status, headers)
         if self._plane.settings.answer_headers and arm is not None and self._ticket is not None:
-            out.append(
-                b"x-tidegate-pool: %b\r\nx-tidegate-endpoint: %b\r\n"
-                % (arm.name.encode(), self._ticket.endpoint.address.encode())
+            head += b"x-tidegate-pool: %b\r\nx-tidegate-endpoint: %b\r\n" % (
+                arm.name.encode(),
+                self._ticket.endpoint.address.encode(),
             )
-        self._frame(status, length, request)
-        out.append(b"\r\n")
+        return head
 
     def _renamed_length(self, headers: Headers, length: int | None) -> int | None:
         """Return the length of an answer in which names are put back: nobody knows it."""
-        if any(name == b"content-encoding" and value != b"identity" for name, value in headers):
+        if framing.is_coded(headers):
             self._renamer = None
             return length
         return None if length else length
-
-    def _frame(self, status: int, length: int | None, request: Incoming) -> None:
-        out = self._out
-        bodiless = request.method == "HEAD" or status in {204, 304}
-        if length is not None:
-            # 204 must not have it (RFC 9110 section 8.6); for HEAD and 304 it tells of a GET.
-            if status != 204:
-                out.append(b"content-length: %d\r\n" % length)
-        elif bodiless:
-            pass
-        elif request.http10:
-            self._keep_alive = False
-        else:
-            self._chunked = True
-            out.append(b"transfer-encoding: chunked\r\n")
-        if self._plane.draining:
-            self._keep_alive = False
-        if not self._keep_alive:
-            out.append(b"connection: close\r\n")
-        elif request.http10:
-            out.append(b"connection: keep-alive\r\n")
 
     def _refuse(self, status: int, reason: str, message: str) -> None:
         """Answer with an error of our own."""

@@ -6,8 +6,9 @@ The client never waits for a mirror, and mirrors are the first to be left out: o
 
 import asyncio
 
+from tidegate.gateway.framing import AnswerHead
 from tidegate.gateway.plane import Live, Plane
-from tidegate.gateway.upstream import Dialing, Failed, Headers, Upstream
+from tidegate.gateway.upstream import Dialing, Failed, Upstream
 from tidegate.picker.request import Nobody, Request
 from tidegate.picker.schedule import schedule
 from tidegate.picker.ticket import Ticket, begin
@@ -51,7 +52,7 @@ class _Copy:
         """Remember what to cancel."""
         self._handle = connection
 
-    def upstream_head(self, status: int, headers: Headers, length: int | None) -> None:
+    def upstream_head(self, head: AnswerHead, length: int | None) -> None:
         """Dropped."""
 
     def upstream_body(self, data: bytes) -> None:

@@ -15,10 +15,11 @@ import msgspec
 from msgspec.structs import replace
 
 from tidegate.gateway.answers import AnswerText
+from tidegate.gateway.framing import AnswerHead, is_stream
 from tidegate.gateway.plane import Live, Plane
 from tidegate.gateway.request import Incoming
 from tidegate.gateway.sse import EventMeter
-from tidegate.gateway.upstream import Dialing, Failed, Headers, Upstream
+from tidegate.gateway.upstream import Dialing, Failed, Upstream
 from tidegate.judge.record import Record
 from tidegate.picker.endpoint import Endpoint
 from tidegate.picker.request import Nobody
@@ -164,14 +165,13 @@ class Twin:
         """Remember what to cancel."""
         self._handle = connection
 
-    def upstream_head(self, status: int, headers: Headers, length: int | None) -> None:
+    def upstream_head(self, head: AnswerHead, length: int | None) -> None:
         """Note how the answer began."""
         record = self.record
-        record.status = status
-        for name, value in headers:
-            if name == b"content-type" and value.startswith(b"text/event-stream"):
-                record.streamed = True
-                self._meter = EventMeter(record)
+        record.status = head.status
+        if is_stream(head.headers):
+            record.streamed = True
+            self._meter = EventMeter(record)
 
     def upstream_body(self, data: bytes) -> None:
         """Measure, and drop."""

@@ -14,7 +14,9 @@ from typing import Final, Literal, Protocol, cast
 import httptools
 import structlog
 
+from tidegate.gateway.framing import AnswerHead
 from tidegate.gateway.hops import HOP_BY_HOP, Headers, without_named
+from tidegate.gateway.repeat import TRIES, KnownAnswer, learn_answer
 from tidegate.gateway.settings import Limits
 
 log = structlog.get_logger("tidegate.gateway")
@@ -53,7 +55,7 @@ class Receiver(Protocol):
     def upstream_started(self, connection: "Upstream") -> None:
         """The request is being sent on `connection`."""
 
-    def upstream_head(self, status: int, headers: Headers, length: int | None) -> None:
+    def upstream_head(self, head: AnswerHead, length: int | None) -> None:
         """The answer's head; `length` is None when it must be framed anew."""
 
     def upstream_body(self, data: bytes) -> None:
@@ -81,6 +83,7 @@ class Upstream(asyncio.Protocol):
         "_head_only",
         "_headers",
         "_in_head",
+        "_known",
         "_length",
         "_options",
         "_overhead",
@@ -90,6 +93,7 @@ class Upstream(asyncio.Protocol):
         "_reused",
         "_sent_at",
         "_silent",
+        "_tries",
         "_until_close",
         "_whole",
         "address",
@@ -113,6 +117,8 @@ class Upstream(asyncio.Protocol):
         self._overhead = 0
         self._options = b""
         self._sent_at = 0.0
+        self._known: KnownAnswer | None = None
+        self._tries = TRIES
 
     # asyncio's side
 
@@ -131,7 +137,9 @@ class Upstream(asyncio.Protocol):
             if size:
                 self.receiver.upstream_chunk(data, size)
                 return
-        self._silent = False
+        first, self._silent = self._silent, False
+        if first and self._known is not None and self._pass_known(self._known, data):
+            return
         self._overhead += len(data)
         try:
             self._parser.feed_data(data)
@@ -146,6 +154,8 @@ class Upstream(asyncio.Protocol):
             self._fail(Failed("protocol", "the answer's headers or trailers are too large"))
             return
         if self._whole:
+            if first and self._tries:
+                self._learn(data)
             self._release()
         elif self.receiver is not None:
             # A piece of the next chunk's head would not end so.
@@ -255,7 +265,7 @@ class Upstream(asyncio.Protocol):
         receiver = self.receiver
         if receiver is not None:
             headers = without_named(self._headers, self._options)
-            receiver.upstream_head(status, headers, self._length)
+            receiver.upstream_head(AnswerHead(status, headers), self._length)
 
     def on_body(self, data: bytes) -> None:
         """Pass a piece on."""
@@ -282,6 +292,30 @@ class Upstream(asyncio.Protocol):
             self._reusable = self._parser.should_keep_alive()
 
     # inside
+
+    def _pass_known(self, known: KnownAnswer, data: bytes) -> bool:
+        """Hand `data` over without parsing it, if its head is the last one's; say whether it was.
+
+        The parser stands between two answers and needn't hear of one that begins and ends here.
+        """
+        receiver, body = self.receiver, None if self._head_only else known.body(data)
+        if body is None or receiver is None:
+            return False
+        self._tries = TRIES
+        self._in_head = False
+        receiver.upstream_head(known.head, len(body))
+        if self.receiver is receiver:
+            if body:
+                receiver.upstream_body(body)
+            self._whole = self._reusable = True
+            self._release()
+        return True
+
+    def _learn(self, data: bytes) -> None:
+        self._tries -= 1
+        length = self._length
+        if self._reusable and length is not None and not self._head_only and not self._chunked:
+            self._known = learn_answer(data, without_named(self._headers, self._options), length)
 
     def _check_size(self) -> None:
         """Raise if it is the head that is large, and not what came with it."""
