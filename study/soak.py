@@ -31,6 +31,8 @@ from tidegate.testing.traffic import Traffic
 from tidegate.testing.waiting import wait_until
 
 LOOK_S = 2.0
+KEPT_S = 10.0
+"""Longer than connections to endpoints are kept idle."""
 SHARE = 0.7
 STREAMED = Workload(model=MODEL, max_tokens=24, ignore_eos=True, system_words=100, user_words=50)
 WHOLE = Workload(
@@ -102,6 +104,7 @@ def idle(watch: Watch) -> Sample:
     """Return a look at the gateway once nobody uses it."""
     wait_until(lambda: watch.look("").in_flight == 0, 60, "requests to end")
     wait_until(lambda: watch.look("").connections == 0, 60, "connections to end")
+    Flag().wait(KEPT_S)
     return watch.look("")
 
 
