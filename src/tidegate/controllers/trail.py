@@ -1,16 +1,16 @@
 """What the data plane did for one rollout: its two arms' blocks, and sums over spans of time."""
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from tidegate.judge.block import SKETCH, Block, Place, merge
+from tidegate.controllers.sums import Sums
+from tidegate.judge.block import Block, Place, merge
 from tidegate.judge.pairs import Pairs, merge_pairs
-from tidegate.rollout.decider import Counts, Tally
+from tidegate.rollout.decider import Tally
 
 MOST_BLOCKS: Final = 50_000
 """Kept in memory; beyond, the oldest are forgotten (they are on disk)."""
-FEW: Final = 0.01
-"""Client errors of the stable, as a share: above, clients err by themselves."""
 
 
 class Trail:
@@ -24,7 +24,11 @@ class Trail:
         """Shadowed requests, of the whole rollout."""
         self.fresh: list[Block] = []
         """Blocks that nobody has taken yet; see `take`."""
-        self._blocks: dict[Place, Block] = {}
+        self._blocks: dict[int, dict[Place, Block]] = {}
+        """By the second of their start."""
+        self._count = 0
+        self._newest = 0
+        self._sums: Sums | None = None
         self._known: set[tuple[str, int]] = set()
 
     def of(self, blocks: Iterable[Block]) -> list[Block]:
@@ -44,13 +48,20 @@ class Trail:
         blocks = list(blocks)
         self.fresh = [*self.fresh, *blocks][-MOST_BLOCKS:]
         for block in blocks:
-            there = self._blocks.get(block.place)
-            self._blocks[block.place] = block if there is None else merge(there, block)
-        if len(self._blocks) > MOST_BLOCKS:
-            oldest = sorted(self._blocks, key=lambda place: place.start)[: MOST_BLOCKS // 10]
-            for place in oldest:
-                del self._blocks[place]
+            self._keep(block)
+            if self._sums is not None:
+                self._sums.add(block)
+        while self._count > MOST_BLOCKS:
+            self._count -= len(self._blocks.pop(min(self._blocks)))
         return True
+
+    def _keep(self, block: Block) -> None:
+        second = math.floor(block.place.start)
+        self._newest = max(self._newest, second)
+        blocks = self._blocks.setdefault(second, {})
+        there = blocks.get(block.place)
+        self._count += there is None
+        blocks[block.place] = block if there is None else merge(there, block)
 
     def take(self) -> list[Block]:
         """Return the blocks that came since the last call."""
@@ -60,58 +71,36 @@ class Trail:
     def take_all(self) -> list[Block]:
         """Return all blocks, for somebody who begins anew."""
         self.fresh = []
-        return sorted(self._blocks.values(), key=lambda block: block.place.start)
+        return list(self._all())
 
     def paired(self) -> int:
         """Return how many requests both arms have answered."""
         count = self.pairs.counts.get("failed")
         return count.total if count is not None else 0
 
+    def recent(self, since: float) -> Tally:
+        """Return the counts of the last requests, of a minute or so; `since` may be any time."""
+        sums = Sums(since, self.stable, self.canary, share=False)
+        for second in range(math.floor(since), self._newest + 1):
+            for block in self._blocks.get(second, {}).values():
+                sums.add(block)
+        return sums.tally()
+
     def tally(self, since: float) -> Tally:
         """Return both arms' counts of the requests that began at `since` or later."""
-        stable, canary = self._counts(self.stable, since), self._counts(self.canary, since)
-        if stable[1] < FEW:
-            return Tally(canary=canary[2], stable=stable[2])
-        return Tally(canary=canary[0], stable=stable[0])
-
-    def _counts(self, arm: str, since: float) -> tuple[Counts, float, Counts]:
-        """Return counts, the share of client errors, and counts with these as errors."""
-        requests = bad = refused = anonymous = 0
-        sessions: set[int] = set()
-        for block in self._since(since):
-            if block.place.arm != arm:
-                continue
-            # Of a request that hangs nobody knows yet how it is answered.
-            requests += block.begun
-            bad += block.bad
-            refused += block.client_errors
-            anonymous += block.anonymous_bad
-            sessions.update(block.bad_sessions)
-        share = refused / requests if requests else 0.0
-        who = len(sessions) + anonymous
-        # A refused request names no bad session in a block; each counts for one.
-        strict = Counts(requests, bad + refused, who + refused)
-        return Counts(requests, bad, who), share, strict
+        return self._since(since).tally()
 
     def share(self, since: float) -> tuple[int, int]:
-        """Return how many sessions the canary had, of how many, since `since`.
+        """Return how many sessions the canary had, of how many, since `since`."""
+        return self._since(since).share()
 
-        Blocks keep the smallest hashes of sessions. All sessions below the greatest hash that
-        every block would have kept are a fair sample, and they are counted once.
-        """
-        blocks = list(self._since(since))
-        full = [b.sessions[-1] for b in blocks if len(b.sessions) >= SKETCH]
-        limit = min(full, default=1 << 64)
-        seen: dict[str, set[int]] = {self.stable: set(), self.canary: set()}
-        nameless = {self.stable: 0, self.canary: 0}
-        for block in blocks:
-            arm = block.place.arm
-            seen[arm].update(hash_ for hash_ in block.sessions if hash_ <= limit)
-            nameless[arm] += block.anonymous
-        ours = len(seen[self.canary]) + nameless[self.canary]
-        # A session that was moved to another pool by a failure counts for the first it had.
-        theirs = len(seen[self.stable] - seen[self.canary]) + nameless[self.stable]
-        return ours, ours + theirs
+    def _since(self, since: float) -> Sums:
+        """Return the sums since a moment: those of the last call if it is the same."""
+        if self._sums is None or self._sums.since != since:
+            self._sums = Sums(since, self.stable, self.canary)
+            for block in self._all():
+                self._sums.add(block)
+        return self._sums
 
-    def _since(self, since: float) -> Iterator[Block]:
-        return (block for place, block in self._blocks.items() if place.start >= since)
+    def _all(self) -> Iterator[Block]:
+        return (block for second in sorted(self._blocks) for block in self._blocks[second].values())

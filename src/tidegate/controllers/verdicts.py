@@ -123,7 +123,7 @@ class Decider:
 
     def _simple(self, case: Case, now: float) -> Verdict:
         state, trail = case.state, self.trail
-        recent = trail.tally(max(now - RECENT_S, case.forgiven, state.run_since))
+        recent = trail.recent(max(now - RECENT_S, case.forgiven, state.run_since))
         epoch = trail.tally(case.epoch_since)
         if state.current is not None and state.current.kind == "Shadow":
             epoch = replace(epoch, canary=replace(epoch.canary, requests=trail.paired()))
