@@ -17,6 +17,7 @@ COMMANDS: Final = {
     "demo": ("tidegate.cli.demo", "Watch a rollout on simulated servers, in 90 seconds."),
     "simulate": ("tidegate.cli.simulate", "Serve simulated models with vLLM's API."),
     "judge": ("tidegate.cli.judge", "Test the judge of canaries on recorded traffic."),
+    "fleet": ("tidegate.cli.fleet", "Ask what would happen if: a simulated fleet, virtual time."),
     "load": ("tidegate.cli.load", "Send open-loop load to a URL and report what came of it."),
 }
 """Name → module, which has the command under the same name, and what `--help` says of it."""
