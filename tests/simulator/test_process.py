@@ -37,7 +37,7 @@ class Process:
     async def running(self) -> int:
         page = (await exchange(self.port, "GET", "/metrics")).body.decode()
         line = next(one for one in page.splitlines() if one.startswith("vllm:num_requests_running"))
-        return int(line.rpartition(" ")[2])
+        return int(float(line.rpartition(" ")[2]))
 
     async def refuses(self) -> bool:
         try:

@@ -91,7 +91,8 @@ async def test_loading_in_place_replaces_an_adapter(sim):
 async def test_an_adapter_without_a_name_is_vllms_400(sim, what):
     answer = await sim.ask("POST", f"/v1/{what}_lora_adapter", {})
     assert answer.status == 400
-    assert answer.json()["error"]["type"] == "InvalidUserInput"
+    assert answer.json()["error"]["type"] == "Bad Request"
+    assert answer.json()["error"]["param"] == "body.lora_name"
 
 
 async def test_loading_takes_time_and_the_adapter_is_not_there_before(slow):
@@ -131,17 +132,110 @@ async def test_a_prompt_beyond_the_context_is_vllms_400(client):
 
 
 @pytest.mark.parametrize(
-    "body", ["{", '"text"', b"\xff", "", {"messages": "hi"}, {"messages": []}, {"model": 1}]
+    ("body", "param"),
+    [
+        ("{", "body.1"),
+        ('"text"', "body"),
+        ("", "body"),
+        ({"messages": "hi"}, "body.messages"),
+        ({"messages": HELLO, "model": 1}, "body.model"),
+        ({"messages": HELLO, "max_tokens": "many"}, "body.max_tokens"),
+        ({"messages": HELLO, "max_tokens": 1.5}, "body.max_tokens"),
+        ({}, "body.messages"),
+    ],
 )
-async def test_a_malformed_body_is_400_with_an_error_body(sim, body):
+async def test_a_malformed_body_is_400_and_says_where(sim, body, param):
     answer = await sim.ask("POST", "/v1/chat/completions", body)
     assert answer.status == 400
     assert answer.json()["error"]["type"] == "Bad Request"
+    assert answer.json()["error"]["param"] == param
 
 
-@pytest.mark.parametrize("field", [{"stream_options": {}}])
-async def test_what_the_simulator_cannot_do_is_refused(sim, field):
-    assert (await sim.chat(**field)).json()["error"]["type"] == "BadRequestError"
+@pytest.mark.parametrize(
+    ("fields", "message", "param"),
+    [
+        ({"max_tokens": 0}, "max_tokens must be at least 1, got 0.", "max_tokens"),
+        (
+            {"max_tokens": 40_000},
+            "max_tokens=40000 cannot be greater than max_model_len=32768.",
+            "max_tokens",
+        ),
+        ({"temperature": -1}, "temperature must be non-negative, got -1.0.", "temperature"),
+        ({"temperature": 3}, "temperature must be in [0, 2], got 3.0.", "temperature"),
+        ({"temperature": 0, "n": 2}, "n must be 1 when using greedy sampling, got 2.", None),
+        ({"top_p": 0}, "top_p must be in (0, 1], got 0.0.", "top_p"),
+        ({"top_k": -5}, "top_k must be 0 (disable), or at least 1, got -5.", None),
+        ({"n": -1}, "n must be at least 1, got -1.", None),
+        ({"n": 20_000}, "n must be at most 16384, got 20000.", None),
+        ({"min_tokens": 9}, "min_tokens must be less than or equal to max_tokens=5, got 9.", None),
+        ({"presence_penalty": 3}, "presence_penalty must be in [-2, 2], got 3.0.", None),
+        ({"repetition_penalty": 0}, "repetition_penalty must be greater than zero", None),
+        ({"stop": [""]}, "stop cannot contain an empty string.", None),
+        ({"messages": []}, "Cannot apply chat template to an empty conversation.", None),
+        (
+            {"stream_options": {"include_usage": True}},
+            "Stream options can only be defined when `stream=True`.",
+            "stream_options",
+        ),
+        ({"top_logprobs": 2}, "when using `top_logprobs`, `logprobs` must be set", "top_logprobs"),
+        (
+            {"logprobs": True, "top_logprobs": 50},
+            "Requested sample logprobs of 50, which is greater than max allowed: 20",
+            "logprobs",
+        ),
+        ({"tools": []}, "`tools` must not be an empty array.", "tools"),
+        ({"tool_choice": "auto"}, "When using `tool_choice`, `tools` must be set.", "tool_choice"),
+        (
+            {"response_format": {"type": "json_schema"}},
+            "When response_format type is 'json_schema'",
+            "response_format",
+        ),
+    ],
+)
+async def test_bad_values_are_refused_in_vllms_words(sim, fields, message, param):
+    answer = await sim.chat(**fields)
+    assert answer.status == 400
+    error = answer.json()["error"]
+    assert error["message"].startswith(message)
+    assert (error["type"], error["param"]) == ("BadRequestError", param)
+
+
+async def test_an_unknown_model_comes_before_bad_values(sim):
+    assert (await sim.chat(model="nobody", max_tokens=0)).status == 404
+
+
+async def test_a_limit_beyond_what_the_prompt_leaves_is_cut_and_not_refused(sim):
+    long = [{"role": "user", "content": "x" * 4 * 32_700}]
+    answer = await sim.chat(messages=long, max_tokens=1000, ignore_eos=True)
+    assert answer.status == 200
+    assert answer.json()["usage"]["total_tokens"] == 32_768
+
+
+async def test_numbers_may_be_texts(sim):
+    assert (await sim.chat(max_tokens="3")).json()["usage"]["completion_tokens"] == 3
+
+
+async def test_what_is_not_json_is_refused_before_it_is_read(sim):
+    answer = await sim.ask("POST", "/v1/chat/completions", "{}", **{"content-type": "text/plain"})
+    assert answer.status == 400
+    assert "Unsupported Media Type" in answer.json()["error"]["message"]
+    broken = await sim.ask("POST", "/v1/chat/completions", b"\xff")
+    assert (broken.status, broken.json()) == (
+        400,
+        {"detail": "There was an error parsing the body"},
+    )
+
+
+async def test_an_alias_is_answered_with_the_models_first_name(sim):
+    assert (await sim.chat(model="alias")).json()["model"] == "base"
+    assert (await sim.chat(model="sql")).json()["model"] == "sql"
+
+
+async def test_an_answer_says_which_text_ended_it(sim):
+    whole = (await sim.chat()).json()["choices"][0]["message"]["content"]
+    stop = whole.split()[2]
+    choice = (await sim.chat(stop=[stop])).json()["choices"][0]
+    assert (choice["finish_reason"], choice["stop_reason"]) == ("stop", stop)
 
 
 @pytest.mark.parametrize("path", ["/health", "/ping", "/version", "/metrics", "/v1/models"])

@@ -4,27 +4,31 @@ import asyncio
 import random
 import secrets
 from collections.abc import Callable
+from http import HTTPStatus
 from itertools import count
 from typing import Any, Final
 
 import msgspec
 
-from tidegate.simulator import openai, text
+from tidegate.simulator import checks, openai, text
 from tidegate.simulator.adapters import AdapterSlots
+from tidegate.simulator.bodies import parse, parse_any
 from tidegate.simulator.driver import Driver
 from tidegate.simulator.engine import Engine
-from tidegate.simulator.errors import RequestError, bad_request, malformed, not_found
+from tidegate.simulator.errors import RequestError, bare, invalid, not_found
+from tidegate.simulator.exposition import CONTENT_TYPE
 from tidegate.simulator.faults import DEAD, HEALTHY, Crash, Faults, refusal
 from tidegate.simulator.generation import Generation, plan
 from tidegate.simulator.http import Reply, Request
 from tidegate.simulator.jobs import Pace
-from tidegate.simulator.metrics import CONTENT_TYPE, Metrics
+from tidegate.simulator.metrics import Metrics
 from tidegate.simulator.openai import (
     AdapterRequest,
     ChatRequest,
     CompletionRequest,
     Face,
     TokenizeRequest,
+    UnloadRequest,
 )
 from tidegate.simulator.settings import Settings
 
@@ -62,7 +66,7 @@ class App:
             settings.max_loras, settings.host_loras, profile.adapter_disk_s, profile.adapter_copy_s
         )
         self.engine = Engine(profile, adapters=self._slots)
-        self.metrics = Metrics(settings)
+        self.metrics = Metrics(settings, wall())
         named = [one.partition("=") for one in settings.adapters]
         self.adapters = {name: path or name for name, _, path in named}
         """Paths of the loaded adapters by their names."""
@@ -91,9 +95,9 @@ class App:
         method = "GET" if request.method == "HEAD" else request.method
         try:
             if methods is None:
-                raise RequestError(404, "Not Found", "Not Found")
+                raise bare(HTTPStatus.NOT_FOUND, "Not Found")
             if (answer := methods.get(method)) is None:
-                raise RequestError(405, "Method Not Allowed", "Method Not Allowed")
+                raise bare(HTTPStatus.METHOD_NOT_ALLOWED, "Method Not Allowed")
             answer(request, reply)
         except RequestError as error:
             reply.send(error.status, openai.error_body(error))
@@ -119,8 +123,10 @@ class App:
     # Inference
 
     def _infer(self, parser: msgspec.json.Decoder[Any], request: Request, reply: Reply) -> None:
-        body = _parse(parser, request.body)
+        body = parse(parser, request)
+        checks.consistent(body)
         adapter = self._adapter(body.model)
+        checks.served(body, self.settings.models[0])
         faults = self.faults
         if self._dead:
             raise DEAD
@@ -133,7 +139,7 @@ class App:
         seed: int | str = self.settings.seed
         if faults.wrong_rate and draw() < faults.wrong_rate:
             seed = f"{seed}/wrong"
-        choices = range(body.n or 1)
+        choices = range(max(1, body.n or 1))
         plans = [plan(body, self.settings.profile, seed, adapter, n) for n in choices]
         generation = Generation(body, plans, self._faces(body, request, choices), reply, faults)
         if faults.delay_s:
@@ -150,19 +156,23 @@ class App:
         chat = isinstance(body, ChatRequest)
         name = request.request_id or f"{self._nonce}-{next(self._number)}"
         request_id = f"{'chatcmpl' if chat else 'cmpl'}-{name}"
-        model, now = body.model or self.settings.models[0], int(self._wall())
+        # The base model has the first of its names in answers, whichever was asked for.
+        model = body.model if body.model in self.adapters else self.settings.models[0]
+        now = int(self._wall())
         return [Face(chat, request_id, now, model, n) for n in choices]
 
-    def _adapter(self, model: str) -> str:
+    def _adapter(self, model: str | None) -> str:
         """Return the adapter that `model` names; '' is the base model."""
         if model in self.adapters:
             return model
         if model and model not in self.settings.models:
-            raise not_found(f"The model `{model}` does not exist.", "model")
+            names = ", ".join(self.settings.models)
+            message = f"The model `{model}` does not exist. Valid aliases: {names}."
+            raise not_found(message, "model")
         return ""
 
     def _tokenize(self, request: Request, reply: Reply) -> None:
-        body = _parse(_TOKENIZE, request.body)
+        body = parse(_TOKENIZE, request)
         self._adapter(body.model)
         tokens = text.token_ids(body.text())
         answer = {
@@ -181,7 +191,7 @@ class App:
         reply.send(200, cards)
 
     def _load(self, request: Request, reply: Reply) -> None:
-        body = _parse(_ADAPTER, request.body)
+        body = parse(_ADAPTER, request)
         name = body.lora_name
         if not name or not body.lora_path:
             raise RequestError(
@@ -198,7 +208,8 @@ class App:
                 "adapter in place, set 'load_inplace' to True.",
             )
         if name in self.settings.models:
-            raise bad_request(f"The lora adapter '{name}' has the name of a model.", "lora_name")
+            message = f"The lora adapter '{name}' conflicts with a served base model."
+            raise RequestError(400, "InvalidUserInput", message)
         if name in self.faults.missing_adapters:
             raise not_found(f"Loading lora {name} failed: No adapter found for {body.lora_path}")
         if body.load_inplace:
@@ -223,7 +234,7 @@ class App:
         reply.send(200, message.encode(), "text/plain; charset=utf-8")
 
     def _unload(self, request: Request, reply: Reply) -> None:
-        name = _parse(_ADAPTER, request.body).lora_name
+        name = parse(_UNLOAD, request).lora_name
         if not name:
             raise RequestError(
                 400,
@@ -257,11 +268,11 @@ class App:
         reply.send(200, msgspec.json.encode(self.faults))
 
     def _set_faults(self, request: Request, reply: Reply) -> None:
-        fields = _parse(_FIELDS, request.body)
+        fields = parse_any(_FIELDS, request.body)
         try:
             wanted = msgspec.convert({**msgspec.structs.asdict(self.faults), **fields}, Faults)
         except msgspec.ValidationError as error:
-            raise malformed(str(error)) from error
+            raise invalid(str(error), "body") from error
         self._answer_faults(wanted, reply)
 
     def _heal(self, _: Request, reply: Reply) -> None:
@@ -325,13 +336,5 @@ class App:
 
 _TOKENIZE: Final = openai.parser(TokenizeRequest)
 _ADAPTER: Final = openai.parser(AdapterRequest)
+_UNLOAD: Final = openai.parser(UnloadRequest)
 _FIELDS: Final = openai.parser(dict[str, Any])
-
-
-def _parse(parser: msgspec.json.Decoder[Any], body: bytes) -> Any:
-    try:
-        return parser.decode(body)
-    except msgspec.DecodeError as error:
-        raise malformed(str(error)) from error
-    except UnicodeDecodeError as error:
-        raise malformed("JSON is malformed: it isn't UTF-8") from error

@@ -73,6 +73,7 @@ class Driver:
             if progress.last:
                 progress.sequence.owner = None
             listener.progressed(progress)
+        self._metrics.stepped(self.engine)
         self._metrics.saw_adapters(self.engine, self._wall)
         if self.after_step is not None:
             self.after_step()

@@ -46,8 +46,8 @@ class Engine:
 
     __slots__ = (
         "_ahead", "_context", "_crossing", "_decoding", "_due", "_held_up_s", "_numbers",
-        "_prefilling", "_runs", "_step", "adapters", "cache", "clock", "coarse", "pace", "profile",
-        "running", "totals", "waiting",
+        "_passed", "_prefilling", "_runs", "_step", "adapters", "cache", "clock", "coarse",
+        "pace", "profile", "running", "totals", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -83,11 +83,17 @@ class Engine:
         self._numbers = count()
         self._held_up_s = 0.0
         """What loading adapters adds to the step in the making."""
+        self._passed = 0
 
     @property
     def next_at(self) -> float | None:
         """When the step in the making ends; None when there's nothing to do."""
         return self._step.ends_at if self._step else None
+
+    @property
+    def passed_over(self) -> int:
+        """How many of those that wait do so for their adapter, as of the last step."""
+        return min(self._passed, len(self.waiting))
 
     def submit(self, job: Job, now: float, owner: Any = None) -> Running:
         """Queue a job; an idle engine starts on it at once.
@@ -266,6 +272,7 @@ class Engine:
             chunks.append((one, chunk))
             budget -= chunk
         self.waiting.extendleft(reversed(passed))
+        self._passed = len(passed)
         return chunks
 
     def _seat(self, one: Running) -> None:
@@ -377,6 +384,7 @@ class Engine:
     def _preempt(self, one: Running) -> None:
         self._drop(one)
         self.waiting.appendleft(one)
+        one.preemptions += 1
         self.totals.preemptions += 1
 
     def _drop(self, one: Running) -> None:

@@ -40,6 +40,8 @@ class RequestError(SimulatorError):
         self.type = type_
         self.message = message
         self.param = param
+        self.bare = False
+        """Whether the web framework says it, in a body that isn't vLLM's."""
         super().__init__(message)
 
 
@@ -48,9 +50,25 @@ def bad_request(message: str, param: str | None = None) -> RequestError:
     return RequestError(HTTPStatus.BAD_REQUEST, "BadRequestError", message, param)
 
 
-def malformed(message: str) -> RequestError:
-    """Return the refusal of a body that is not what the API describes."""
-    return RequestError(HTTPStatus.BAD_REQUEST, HTTPStatus.BAD_REQUEST.phrase, message)
+def invalid(problem: str, *places: str) -> RequestError:
+    """Return the refusal of a body that is not what the API describes.
+
+    Args:
+        problem: What is wrong there.
+        places: Where, such as `body.max_tokens`.
+
+    """
+    count = "1 validation error" if len(places) == 1 else f"{len(places)} validation errors"
+    lines = [f"  {{'loc': '{place}', 'msg': {problem!r}}}" for place in places]
+    message = "\n".join([f"{count}:", *lines])
+    return RequestError(HTTPStatus.BAD_REQUEST, HTTPStatus.BAD_REQUEST.phrase, message, places[0])
+
+
+def bare(status: HTTPStatus, message: str) -> RequestError:
+    """Return what the web framework refuses before vLLM is asked."""
+    error = RequestError(status, status.phrase, message)
+    error.bare = True
+    return error
 
 
 def not_found(message: str, param: str | None = None) -> RequestError:

@@ -72,8 +72,9 @@ _REFUSALS: Final[dict[ErrorName, RequestError]] = {
     "rate_limit": RequestError(429, "RateLimitError", "Too many requests."),
     "invalid_api_key": RequestError(401, "Unauthorized", "Unauthorized"),
     "context_length": bad_request(
-        "This model's maximum context length is 1 tokens. However, your request has more input "
-        "tokens. Please reduce the length of the input messages.",
+        "This model's maximum context length is 1 tokens. However, your prompt contains at least 2 "
+        "input tokens, which exceeds this limit even without any output tokens. Please reduce the "
+        "length of the input prompt. (parameter=input_tokens, value=2)",
         "input_tokens",
     ),
     "invalid_request": bad_request("The request is invalid."),

@@ -6,9 +6,9 @@ token of it is due. An answer with `n` choices is `n` jobs of the engine that sh
 
 from dataclasses import dataclass
 
-from tidegate.simulator import logprobs, openai, text, tools
+from tidegate.simulator import checks, logprobs, openai, text, tools
 from tidegate.simulator.driver import Driver
-from tidegate.simulator.errors import RequestError, bad_request
+from tidegate.simulator.errors import RequestError
 from tidegate.simulator.faults import HEALTHY, Faults
 from tidegate.simulator.http import Reply
 from tidegate.simulator.jobs import Job, Progress, Running
@@ -29,6 +29,8 @@ class Plan:
     finish: str
     point: int
     tool: ToolCall | None = None
+    stop: str | None = None
+    """The text that ended it."""
 
 
 def plan(
@@ -48,15 +50,15 @@ def plan(
         choice: Which of its `n` choices.
 
     Raises:
-        RequestError: It is longer than the model's context.
+        RequestError: It is longer than the model's context, or asks for what can't be.
 
     """
-    openai.check(request)
     prompt = request.prompt()
-    size = text.count_tokens(prompt)
-    limit = request.limit()
-    _check_length(size, limit, profile.max_model_len)
-    room = limit or profile.max_model_len - size
+    size, longest = text.count_tokens(prompt), profile.max_model_len
+    checks.check_length(request, size, longest)
+    limit, left = request.limit(), longest - size
+    room = left if limit is None else min(limit, left)
+    checks.sampled(request, room)
     salt = f"{seed}/{request.seed}/{request.model}"
     point = text.point_of(prompt, f"{salt}/{choice}" if choice else salt)
     blocks = text.blocks_of(prompt, profile.block_size, adapter)
@@ -66,19 +68,9 @@ def plan(
         words = words[:room]
         return Plan(Job(size, len(words), blocks, adapter), words, finish, point, called)
     length, finish = _length(request, point, room, profile)
-    words, finish = _cut(text.answer(point, length), openai.stops(request), finish)
-    return Plan(Job(size, len(words), blocks, adapter), words, finish, point)
-
-
-def _check_length(size: int, limit: int | None, longest: int) -> None:
-    if size + (limit or 1) <= longest:
-        return
-    asked = f" and asked for {limit} more" if limit else ""
-    raise bad_request(
-        f"This model's maximum context length is {longest} tokens. However, your request has "
-        f"{size} input tokens{asked}. Please reduce the length of the input messages.",
-        "input_tokens",
-    )
+    words, stop = _cut(text.answer(point, length), openai.stops(request))
+    job = Job(size, len(words), blocks, adapter)
+    return Plan(job, words, "stop" if stop else finish, point, stop=stop)
 
 
 def _length(
@@ -91,12 +83,12 @@ def _length(
     return room, "length"
 
 
-def _cut(words: list[str], stops: list[str], finish: str) -> tuple[list[str], str]:
+def _cut(words: list[str], stops: list[str]) -> tuple[list[str], str | None]:
     """End the answer before the first stop text, which itself is generated and not shown."""
     whole = "".join(words)
     found = [(at, at + len(stop)) for stop in stops if (at := whole.find(stop)) >= 0]
     if not found:
-        return words, finish
+        return words, None
     start, end = min(found)
     shown, offset = [], 0
     for word in words:
@@ -104,7 +96,7 @@ def _cut(words: list[str], stops: list[str], finish: str) -> tuple[list[str], st
             break
         shown.append(word[: max(0, start - offset)])
         offset += len(word)
-    return shown, "stop"
+    return shown, whole[start:end]
 
 
 class Choice:
@@ -133,7 +125,8 @@ class Choice:
         if self.plan.tool is None and self.top is None:
             if not made.last:
                 return events + self.face.events(words)
-            return [*events, *self.face.events(words[:-1]), self.face.event(words[-1], finish)]
+            last = self.face.event(words[-1], finish, stop=self.plan.stop)
+            return [*events, *self.face.events(words[:-1]), last]
         ends = [None] * (len(words) - 1) + [finish if made.last else None]
         pairs = enumerate(zip(words, ends, strict=True), first)
         return events + [self._rich_event(word, n, end) for n, (word, end) in pairs]
@@ -142,12 +135,14 @@ class Choice:
         """Return it as part of an answer that isn't streamed."""
         planned = self.plan
         likely = None if self.top is None else self._logprobs(planned.words, 0)
-        return self.face.choice("".join(planned.words), planned.finish, planned.tool, likely)
+        return self.face.choice(
+            "".join(planned.words), planned.finish, planned.tool, likely, planned.stop
+        )
 
     def _rich_event(self, word: str, index: int, finish: str | None) -> bytes:
         if (tool := self.plan.tool) is not None:
             return self.face.tool_event(tool, word, index == 0, finish)
-        return self.face.event(word, finish, self._logprobs([word], index))
+        return self.face.event(word, finish, self._logprobs([word], index), self.plan.stop)
 
     def _logprobs(self, words: list[str], first: int) -> bytes:
         return logprobs.encode(self._chat, words, first, self.plan.point, self.top or 0)
@@ -222,6 +217,9 @@ class Generation:
             self._running -= 1
             reason = choice.plan.finish
             self._metrics.finished["stop" if reason == "tool_calls" else reason] += 1
+            if not self._running:
+                longest = max(one.plan.job.output_tokens for one in self._choices)
+                self._metrics.answered(len(self._choices), self.request.limit(), longest)
         if self.request.stream:
             self._stream(choice, made)
         elif self._running:
@@ -229,9 +227,8 @@ class Generation:
         elif self._faults.reset_after_events is not None:
             self._reply.reset()
         else:
-            choices = b",".join([one.whole() for one in self._choices])
-            usage = self._usage().encode()
-            self._reply.send(200, choice.face.head + choices + b'],"usage":%b}' % usage)
+            choices = [one.whole() for one in self._choices]
+            self._reply.send(200, choice.face.ended(choices, self._usage()))
 
     def _stream(self, choice: Choice, made: Progress) -> None:
         events = choice.events(made)

@@ -35,6 +35,8 @@ class Request:
     body: bytes
     request_id: str
     """The header `x-request-id`, '' without one."""
+    content_type: str
+    """The header `content-type`, '' without one."""
 
 
 Handler = Callable[[Request, "Reply"], None]
@@ -160,9 +162,11 @@ class Connection(asyncio.Protocol):
         self._target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep the two headers that matter here."""
+        """Keep the headers that matter here."""
         if len(name) == 12 and name.lower() == b"x-request-id":
             self._request_id = value.decode("latin-1")
+        elif len(name) == 12 and name.lower() == b"content-type":
+            self._content_type = value.decode("latin-1")
         elif len(name) == 6 and name.lower() == b"expect":
             self._expect = value.lower() == b"100-continue"
 
@@ -186,7 +190,8 @@ class Connection(asyncio.Protocol):
             return
         method = self._parser.get_method().decode("ascii")
         path = self._target.partition(b"?")[0].decode("latin-1")
-        request = Request(method, path, b"".join(self._body), self._request_id)
+        body = b"".join(self._body)
+        request = Request(method, path, body, self._request_id, self._content_type)
         keep = self._parser.should_keep_alive()
         reply = Reply(self, self._parser.get_http_version(), method, keep)
         if self._reply is None:
@@ -236,6 +241,7 @@ class Connection(asyncio.Protocol):
         self._body: list[bytes] = []
         self._size = 0
         self._request_id = ""
+        self._content_type = ""
         self._expect = False
 
     def _refuse(self, status: HTTPStatus) -> None:

@@ -52,6 +52,8 @@ class Running:
     """The tick at which it has all its tokens; -1 while it doesn't decode."""
     seated: bool = False
     """Whether it runs; else it waits, or is gone."""
+    preemptions: int = 0
+    """How often it was pushed out of the batch."""
     aborted: bool = False
     owner: Any = None
     """Whatever the caller wants to find here again."""

@@ -11,7 +11,7 @@ from tidegate.simulator.text import WORDS, logprob
 def asked(request: ChatRequest | CompletionRequest) -> int | None:
     """Return how many alternatives a request wants beside each token; None: no logprobs at all."""
     if isinstance(request, CompletionRequest):
-        return request.logprobs
+        return None if request.logprobs is None else int(request.logprobs)
     return (request.top_logprobs or 0) if request.logprobs else None
 
 
@@ -27,13 +27,14 @@ def encode(chat: bool, words: list[str], first: int, point: int, top: int) -> by
 
     """
     rows = [
-        (word, logprob(point, n), _others(word, point + n, top))
+        (word, at, [(word, at), *_others(word, point + n, top)])
         for n, word in enumerate(words, first)
+        for at in [logprob(point, n)]
     ]
     if chat:
         content = [
-            {**_entry(word, at), "top_logprobs": [_entry(*one) for one in _with(word, at, others)]}
-            for word, at, others in rows
+            {**_entry(word, at), "top_logprobs": [_entry(*one) for one in likely[: max(0, top)]]}
+            for word, at, likely in rows
         ]
         return msgspec.json.encode({"content": content})
     offsets, offset = [], 0
@@ -45,7 +46,7 @@ def encode(chat: bool, words: list[str], first: int, point: int, top: int) -> by
             "text_offset": offsets,
             "token_logprobs": [at for _, at, _ in rows],
             "tokens": words,
-            "top_logprobs": [dict(_with(word, at, others)) for word, at, others in rows],
+            "top_logprobs": [dict(likely) for _, _, likely in rows],
         }
     )
 
@@ -59,7 +60,3 @@ def _others(word: str, point: int, top: int) -> list[tuple[str, float]]:
     start = point % len(WORDS)
     others = [one for one in WORDS[start:] + WORDS[:start] if one != word]
     return [(one, -2.0 - n / 4) for n, one in enumerate(others[: max(0, top - 1)])]
-
-
-def _with(word: str, at: float, others: list[tuple[str, float]]) -> list[tuple[str, float]]:
-    return [(word, at), *others] if others else []

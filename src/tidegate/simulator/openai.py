@@ -1,7 +1,9 @@
 """The OpenAI face as vLLM has it: request bodies in, answer bodies out.
 
-Unknown fields are let through, as vLLM does. Answers are assembled from bytes that are
-encoded once a request: a streamed event costs one concatenation.
+Unknown fields are let through and numbers may be texts, as in vLLM; what values may be is
+said in `checks`. Answers are assembled from bytes that are encoded once a request: a streamed
+event costs one concatenation. They have all fields that vLLM's have, those that are always
+null too.
 """
 
 from dataclasses import dataclass
@@ -11,10 +13,22 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta, Struct
 
-from tidegate.simulator.errors import RequestError, bad_request, malformed
+from tidegate.simulator.errors import RequestError, bad_request, invalid
 from tidegate.simulator.text import WORDS
 
 DONE: Final = b"data: [DONE]\n\n"
+FINGERPRINT: Final = b'"system_fingerprint":"vllm-0.32.0-simulator"'
+MESSAGE_NULLS: Final = (
+    b'"refusal":null,"annotations":null,"audio":null,"function_call":null,"reasoning":null'
+)
+CHOICE_NULLS: Final = b'"token_ids":null,"routed_experts":null'
+COMPLETION_NULLS: Final = (
+    b'"token_ids":null,"prompt_logprobs":null,"prompt_token_ids":null,"routed_experts":null'
+)
+COMPLETION_TAIL: Final = b',"kv_transfer_params":null,"ec_transfer_params":null,"metrics":null}'
+CHAT_TAIL: Final = (
+    b',"prompt_logprobs":null,"prompt_token_ids":null,"prompt_text":null' + COMPLETION_TAIL
+)
 
 
 class StreamOptions(Struct, frozen=True):
@@ -27,15 +41,24 @@ class StreamOptions(Struct, frozen=True):
 class Sampling(Struct, frozen=True, kw_only=True):
     """The fields that both kinds of request share."""
 
-    model: str = ""
-    max_tokens: Annotated[int, Meta(ge=1)] | None = None
-    min_tokens: Annotated[int, Meta(ge=0)] = 0
+    model: str | None = None
+    max_tokens: int | None = None
+    min_tokens: int = 0
     ignore_eos: bool = False
-    n: Annotated[int, Meta(ge=1, le=128)] | None = 1
+    n: int | None = 1
     seed: int | None = None
-    stop: str | list[str] | None = None
+    stop: str | Annotated[list[str], Meta(max_length=4)] | None = None
     stream: bool | None = False
     stream_options: StreamOptions | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    repetition_penalty: float | None = None
+    logit_bias: dict[str, float] | None = None
+    response_format: dict[str, Any] | None = None
 
 
 class Message(Struct, frozen=True):
@@ -75,10 +98,10 @@ class NamedTool(Struct, frozen=True):
 class ChatRequest(Sampling, frozen=True, kw_only=True):
     """`POST /v1/chat/completions`."""
 
-    messages: Annotated[list[Message], Meta(min_length=1)]
-    max_completion_tokens: Annotated[int, Meta(ge=1)] | None = None
+    messages: list[Message]
+    max_completion_tokens: int | None = None
     logprobs: bool | None = False
-    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = 0
+    top_logprobs: int | None = 0
     tools: list[Tool] | None = None
     tool_choice: str | NamedTool | None = None
 
@@ -88,20 +111,22 @@ class ChatRequest(Sampling, frozen=True, kw_only=True):
 
     def limit(self) -> int | None:
         """Return how many tokens the answer may have; None leaves it open."""
-        return self.max_completion_tokens or self.max_tokens
+        most = self.max_completion_tokens
+        return self.max_tokens if most is None else most
 
 
 class CompletionRequest(Sampling, frozen=True, kw_only=True):
     """`POST /v1/completions`. Unlike in chat, an answer has 16 tokens if nothing is said."""
 
-    prompt_: str | list[str | int | list[int]] = msgspec.field(name="prompt")
+    prompt_: str | list[str | int | list[int]] | None = msgspec.field(name="prompt", default=None)
     """A text, tokens, or a list of one of these."""
-    max_tokens: Annotated[int, Meta(ge=1)] | None = 16
-    logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+    max_tokens: int | None = 16
+    logprobs: int | bool | None = None
+    suffix: str | None = None
 
     def prompt(self) -> bytes:
         """Return the text that the model reads; tokens become four bytes each."""
-        return _prompt_bytes(self.prompt_)
+        return _prompt_bytes(self.prompt_ or "")
 
     def limit(self) -> int | None:
         """Return how many tokens the answer may have; None leaves it open."""
@@ -111,7 +136,7 @@ class CompletionRequest(Sampling, frozen=True, kw_only=True):
 class TokenizeRequest(Struct, frozen=True, kw_only=True):
     """`POST /tokenize`: a prompt, or messages."""
 
-    model: str = ""
+    model: str | None = None
     prompt: str | None = None
     messages: list[Message] | None = None
 
@@ -120,38 +145,33 @@ class TokenizeRequest(Struct, frozen=True, kw_only=True):
         if self.messages:
             return ChatRequest(messages=self.messages).prompt()
         if self.prompt is None:
-            raise malformed("prompt: Field required")
+            raise invalid("Field required", "body.prompt", "body.messages")
         return self.prompt.encode()
 
 
 class AdapterRequest(Struct, frozen=True, kw_only=True):
-    """`POST /v1/load_lora_adapter` and `/v1/unload_lora_adapter`."""
+    """`POST /v1/load_lora_adapter`."""
 
-    lora_name: str = ""
-    lora_path: str = ""
+    lora_name: str
+    lora_path: str
     load_inplace: bool = False
 
 
-Body = ChatRequest | CompletionRequest | TokenizeRequest | AdapterRequest
+class UnloadRequest(Struct, frozen=True, kw_only=True):
+    """`POST /v1/unload_lora_adapter`."""
+
+    lora_name: str
 
 
 def parser(kind: type[Any]) -> msgspec.json.Decoder[Any]:
     """Return a decoder of one kind of body."""
-    return msgspec.json.Decoder(kind)
-
-
-def check(request: Sampling) -> None:
-    """Refuse what the simulator can't do. Raises RequestError."""
-    if request.stream_options is not None and not request.stream:
-        raise bad_request(
-            "Stream options can only be defined when `stream=True`.", "stream_options"
-        )
+    return msgspec.json.Decoder(kind, strict=False)
 
 
 def stops(request: Sampling) -> list[str]:
     """Return the texts that end an answer."""
     stop = request.stop or []
-    return [stop] if isinstance(stop, str) else [one for one in stop if one]
+    return [stop] if isinstance(stop, str) else stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,10 +191,10 @@ class Usage:
     cached_tokens: int
 
     def encode(self) -> bytes:
-        """Return the `usage` object."""
+        """Return the `usage` object, as `--enable-prompt-tokens-details` has it."""
         return (
             b'{"prompt_tokens":%d,"total_tokens":%d,"completion_tokens":%d,'
-            b'"prompt_tokens_details":{"cached_tokens":%d}}'
+            b'"prompt_tokens_details":{"cached_tokens":%d},"completion_tokens_details":null}'
         ) % (
             self.prompt_tokens,
             self.prompt_tokens + self.completion_tokens,
@@ -201,25 +221,35 @@ class Face:
         self._chunk_head = b'data: {"id":%b,"object":"%b"' % (quoted(request_id), chunk) + tail
         if chat:
             self._text_head = self._chunk_head + self._index + b'"delta":{"content":'
-            self._text_tail = b'},"logprobs":null,"finish_reason":null}]}\n\n'
+            self._text_tail = b'},"logprobs":null,"finish_reason":null,"token_ids":null}]}\n\n'
         else:
             self._text_head = self._chunk_head + self._index + b'"text":'
-            self._text_tail = b',"logprobs":null,"finish_reason":null,"stop_reason":null}]}\n\n'
+            self._text_tail = (
+                b',"logprobs":null,"finish_reason":null,"stop_reason":null,'
+                b'"prompt_token_ids":null,"token_ids":null}]}\n\n'
+            )
 
     def opening(self) -> list[bytes]:
         """Return the events before the first text: chats announce the role."""
         if not self._chat:
             return []
         role = (
-            b'"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}]}\n\n'
+            b'"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}],'
+            b'"prompt_token_ids":null,"prompt_text":null}\n\n'
         )
         return [self._chunk_head + self._index + role]
 
-    def event(self, text: str, finish: str | None = None, logprobs: bytes | None = None) -> bytes:
+    def event(
+        self,
+        text: str,
+        finish: str | None = None,
+        logprobs: bytes | None = None,
+        stop: str | None = None,
+    ) -> bytes:
         """Return the event of one token; the last one says why it is the last."""
         if finish is None and logprobs is None:
             return self._text_head + quoted(text) + self._text_tail
-        return self._text_head + quoted(text) + _ended(self._text_tail, finish, logprobs)
+        return self._text_head + quoted(text) + _ended(self._text_tail, finish, logprobs, stop)
 
     def events(self, words: list[str]) -> list[bytes]:
         """Return an event for each of the tokens before the last one."""
@@ -237,32 +267,51 @@ class Face:
 
     def usage_event(self, usage: Usage) -> bytes:
         """Return the event without a choice that ends a stream with `include_usage`."""
-        return self._chunk_head + b'],"usage":%b}\n\n' % usage.encode()
+        return self._chunk_head + b'],"usage":%b,%b}\n\n' % (usage.encode(), FINGERPRINT)
+
+    def ended(self, choices: list[bytes], usage: Usage) -> bytes:
+        """Return the whole of an answer that isn't streamed."""
+        tail = CHAT_TAIL if self._chat else COMPLETION_TAIL
+        middle = b'],"service_tier":null,%b,"usage":' % FINGERPRINT
+        return self.head + b",".join(choices) + middle + usage.encode() + tail
 
     def choice(
-        self, text: str, finish: str, tool: ToolCall | None = None, logprobs: bytes | None = None
+        self,
+        text: str,
+        finish: str,
+        tool: ToolCall | None = None,
+        logprobs: bytes | None = None,
+        stop: str | None = None,
     ) -> bytes:
-        """Return this choice of an answer that isn't streamed."""
+        """Return this choice of an answer that isn't streamed; `stop` is the text that ended it."""
         if tool is not None:
             function = {"name": tool.name, "arguments": text}
             call = {"id": tool.id, "type": "function", "function": function}
-            said = b'"message":{"role":"assistant","content":null,"tool_calls":[%b]}' % (
-                msgspec.json.encode(call)
+            said = b'"message":{"role":"assistant","content":null,%b,"tool_calls":[%b]}' % (
+                MESSAGE_NULLS,
+                msgspec.json.encode(call),
             )
         elif self._chat:
-            said = b'"message":{"role":"assistant","content":%b}' % quoted(text)
+            said = b'"message":{"role":"assistant","content":%b,%b}' % (quoted(text), MESSAGE_NULLS)
         else:
             said = b'"text":%b' % quoted(text)
-        end = b',"logprobs":%b,"finish_reason":"%b","stop_reason":null}'
-        return self._index + said + end % (logprobs or b"null", finish.encode())
+        end = b',"logprobs":%b,"finish_reason":"%b","stop_reason":%b,%b}'
+        nulls = CHOICE_NULLS if self._chat else COMPLETION_NULLS
+        ended = (logprobs or b"null", finish.encode(), quoted(stop) if stop else b"null", nulls)
+        return self._index + said + end % ended
 
 
-def _ended(tail: bytes, finish: str | None, logprobs: bytes | None) -> bytes:
+def _ended(
+    tail: bytes, finish: str | None, logprobs: bytes | None, stop: str | None = None
+) -> bytes:
     """Return an event's tail that says why the answer ends, and how likely its token was."""
     if logprobs is not None:
         tail = tail.replace(b'"logprobs":null', b'"logprobs":' + logprobs)
     if finish is not None:
-        ended = b'"finish_reason":"%b"' % finish.encode()
+        # In chats only the last event has a `stop_reason`.
+        tail = tail.replace(b',"stop_reason":null', b"")
+        why = quoted(stop) if stop else b"null"
+        ended = b'"finish_reason":"%b","stop_reason":%b' % (finish.encode(), why)
         tail = tail.replace(b'"finish_reason":null', ended)
     return tail
 
@@ -271,6 +320,8 @@ def error_body(error: RequestError) -> bytes:
     """Return vLLM's error body."""
     if error.status == HTTPStatus.UNAUTHORIZED:  # comes from a middleware of its own
         return b'{"error":"Unauthorized"}'
+    if error.bare:  # said by the web framework before vLLM is asked
+        return msgspec.json.encode({"detail": error.message})
     return msgspec.json.encode(
         {
             "error": {
@@ -304,7 +355,24 @@ def _card(
         "root": root,
         "parent": parent,
         "max_model_len": max_model_len,
-        "permission": [],
+        "permission": [_permission(name, created)],
+    }
+
+
+def _permission(name: str, created: int) -> dict[str, Any]:
+    return {
+        "id": f"modelperm-{hash(name) & (1 << 64) - 1:016x}",
+        "object": "model_permission",
+        "created": created,
+        "allow_create_engine": False,
+        "allow_sampling": True,
+        "allow_logprobs": True,
+        "allow_search_indices": False,
+        "allow_view": True,
+        "allow_fine_tuning": False,
+        "organization": "*",
+        "group": None,
+        "is_blocking": False,
     }
 
 
