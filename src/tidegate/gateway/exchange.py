@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 from msgspec.structs import replace
 
-from tidegate.gateway import framing, models, reply, shadow
+from tidegate.gateway import framing, models, picking, reply, shadow
 from tidegate.gateway.framing import AnswerHead, frame
 from tidegate.gateway.mirror import mirror
 from tidegate.gateway.payload import request_payload
@@ -213,10 +213,13 @@ class Exchange:
         if backend.rewrites is not None and model is not None:
             model, request = self._rename(backend.rewrites, model, session)
         self._pool = pool = live.pool(backend)
-        self._asked_for = asked = PickRequest(plane.clock(), model, session)
+        asked = picking.ask(pool, request, self._hints, model, session, plane.clock())
+        if plane.settings.trust_client_headers:
+            asked.subset = picking.subset(request.headers)
+        self._asked_for = asked
         pick = schedule(pool, asked, plane.rng)
         if isinstance(pick, Nobody):
-            self._refuse(503, "NoEndpoints", f"{backend.kind} {backend.key} has no ready endpoint")
+            self._refuse(*picking.refusal(pick, backend, model))
             return
         self._chosen = pick
         self._attempts_left = rule.retry.attempts
@@ -314,7 +317,7 @@ class Exchange:
         self._handle = None
         ticket, self._ticket = self._ticket, None
         if ticket is not None:
-            ticket.ended(self._plane.clock(), ok=ok)
+            ticket.ended(self._plane.clock(), ok=ok, output=self.record.events if ok else 0)
 
     # what the endpoint says
 
@@ -344,6 +347,8 @@ class Exchange:
         at = self._progress = self._plane.clock()
         if record.ttft_s is None:
             record.ttft_s = at - self.request.began
+            if self._ticket is not None:
+                self._ticket.answered(at, learn=record.streamed)
         record.response_bytes += len(data)
         if self._meter is not None:
             self._meter.feed(data, at)

@@ -81,7 +81,7 @@ class Regression:
 
     def predict(self, features: Sequence[float]) -> float:
         """Return the value that is expected."""
-        return sum(map(mul, self.weights, features))
+        return float(sum(map(mul, self.weights, features)))
 
     def learn(self, features: Sequence[float], value: float, expected: float) -> None:
         """Take an observation; errors count relative to `expected`."""
@@ -178,6 +178,11 @@ class LatencyModel:
         base, request = self._itl.weights
         times: Vector = (base + request * load) * factor
         return times
+
+    def expected_ttft(self, slot: int, seen: Observation) -> float:
+        """Return the expected TTFT of one request in seconds."""
+        features = (1.0, seen.compute, seen.load, seen.queue)
+        return self._ttft.predict(features) * float(self.ttft_factor[slot])
 
     def answered(self, slot: int, seen: Observation, ttft_s: float, now: float) -> None:
         """Learn from a first token that came at `now`."""

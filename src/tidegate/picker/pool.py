@@ -13,7 +13,8 @@ Invariant: `vector[slot]` is what `endpoints[slot].state` says, after every even
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from heapq import heappop
+from typing import TYPE_CHECKING, Final, Protocol
 from zlib import crc32
 
 import numpy as np
@@ -33,6 +34,13 @@ if TYPE_CHECKING:
 ALL: Final = slice(None)
 
 
+class Prefilling(Protocol):
+    """A request whose prompt is being computed."""
+
+    def prefilled(self, now: float) -> None:
+        """Note that it is."""
+
+
 class Pool:
     """The endpoints of one backend, and the scheduler that picks among them."""
 
@@ -42,6 +50,7 @@ class Pool:
         "blocks",
         "capacity",
         "endpoints",
+        "expected",
         "hashes",
         "kv_usage",
         "label_flags",
@@ -109,6 +118,8 @@ class Pool:
         """What filters by labels have found, by the plugin's id."""
         self.residency = Residency()
         self.scheduler = scheduler
+        self.expected: list[tuple[float, int, Prefilling]] = []
+        """A heap of when prompts should be computed whose first token nobody will see."""
         self.blocks: Blocks | None = None
         self.prefix: PrefixIndex | None = None
         self.latency: LatencyModel | None = None
@@ -160,6 +171,11 @@ class Pool:
                 endpoint.seats += ((self, slot),)
                 self.hashes[slot] = _spread(endpoint.address)
             self.see_all(slot, endpoint.state)
+
+    def settle(self, now: float) -> None:
+        """Take the prompts as computed that should be by `now`."""
+        while self.expected and self.expected[0][0] <= now:
+            heappop(self.expected)[2].prefilled(now)
 
     def relabel(self) -> None:
         """Look at the endpoints' labels anew: some changed."""

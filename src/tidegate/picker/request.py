@@ -21,6 +21,8 @@ class Request(msgspec.Struct):
     """Tokens of the prompt, maybe estimated."""
     output: int = 0
     """The longest answer asked for, in tokens; 0 if it has no limit."""
+    stream: bool = True
+    """Whether the answer comes token by token, so that its first token can be seen."""
     subset: frozenset[str] | None = None
     """Addresses that may serve, where somebody in front of us has chosen already."""
 

@@ -72,6 +72,8 @@ class Explained:
 def schedule(pool: Pool, request: Request, rng: Random) -> Pick | Nobody:
     """Return the endpoint of `pool` for `request`, with its prefill partner where roles ask."""
     scheduler = pool.scheduler
+    if pool.expected:
+        pool.settle(request.now)
     pick = run(scheduler.profile, pool, request, rng)
     if scheduler.roles is not None and isinstance(pick, Pick):
         pick.prefill = _partner(scheduler.roles, pool, request, pick, rng)

@@ -9,6 +9,10 @@ before any scrape could. Where the pool's scheduler needs neither prompts nor la
 only counts the request.
 """
 
+from heapq import heappush
+from itertools import count
+from typing import Final
+
 import msgspec
 
 from tidegate.picker.endpoint import Endpoint
@@ -16,6 +20,11 @@ from tidegate.picker.latency import Observation
 from tidegate.picker.pool import Pool
 from tidegate.picker.request import Request
 from tidegate.picker.state import STARTED, Finished, Prefilled, Started
+
+SURELY: Final = 1.5
+"""How many times its expected time a prompt whose first token can't be seen is waited for."""
+_NUMBERS: Final = count()
+"""Tell entries of one time apart."""
 
 
 class Ticket(msgspec.Struct):
@@ -32,6 +41,8 @@ class Ticket(msgspec.Struct):
     seen: Observation | None = None
     first: float | None = None
     """When its first token came."""
+    partner: "Ticket | None" = None
+    """Of the endpoint that computes the prompt for this one."""
 
     def answered(self, now: float, *, learn: bool = True) -> None:
         """Note the first token; later calls are ignored.
@@ -41,12 +52,19 @@ class Ticket(msgspec.Struct):
         if self.first is not None:
             return
         self.first = now
-        if self.prefill:
-            self.endpoint.note(Prefilled(self.prefill), now)
-            self.prefill = 0
+        self.prefilled(now)
+        if self.partner is not None:
+            self.partner.ended(now, ok=True)
+            self.partner = None
         model = self.pool.latency
         if learn and model is not None and self.seen is not None and self._seated():
             model.answered(self.slot or 0, self.seen, now - self.began, now)
+
+    def prefilled(self, now: float) -> None:
+        """Note that its prompt is computed, by what was seen or by what was to be expected."""
+        if self.prefill:
+            self.endpoint.note(Prefilled(self.prefill), now)
+            self.prefill = 0
 
     def ended(self, now: float, *, ok: bool | None, output: int = 0) -> None:
         """Note the end.
@@ -58,6 +76,10 @@ class Ticket(msgspec.Struct):
 
         """
         self.endpoint.note(Finished(ok, self.prefill, self.tokens), now)
+        self.prefill = 0
+        if self.partner is not None:
+            self.partner.ended(now, ok=None)
+            self.partner = None
         model = self.pool.latency
         if output < 2 or self.first is None or model is None or self.seen is None:
             return
@@ -106,4 +128,15 @@ def _charge(pool: Pool, endpoint: Endpoint, slot: int, request: Request, now: fl
     else:
         prefill = 0
     endpoint.note(Started(prefill, tokens), now)
-    return Ticket(pool, endpoint, now, slot, prefill, tokens, seen)
+    ticket = Ticket(pool, endpoint, now, slot, prefill, tokens, seen)
+    if not request.stream and prefill and seen is not None:
+        _expect(pool, ticket, seen)
+    return ticket
+
+
+def _expect(pool: Pool, ticket: Ticket, seen: Observation) -> None:
+    """Have the pool take the prompt as computed when it should be: nobody will see it happen."""
+    model = pool.latency
+    if model is not None:
+        expected = model.expected_ttft(ticket.slot or 0, seen)
+        heappush(pool.expected, (ticket.began + SURELY * expected, next(_NUMBERS), ticket))

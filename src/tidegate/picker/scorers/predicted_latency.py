@@ -21,7 +21,7 @@ class PredictedLatencyScorer(LatencySettings, frozen=True):
     for each endpoint, so a slower accelerator and a server that is ill get less by themselves.
     """
 
-    answer_weight: Annotated[float, Meta(ge=0, le=10)] = 0.2
+    answer_weight: Annotated[float, Meta(ge=0, le=10)] = 0.1
     """How much the time after the first token counts. It is long and differs little between
     endpoints, so at 1 it would drown the first token's."""
 

@@ -1,0 +1,61 @@
+"""From a request to a pick: what the picker is asked, and what its refusals mean to a client.
+
+Prompts are hashed only for pools whose scheduler looks at them; for the others a pick costs the
+same however long the prompt is. Whom others chose is respected: a subset of the endpoints, or a
+list of them, in the headers of GIE's endpoint picker protocol, where they are believed.
+"""
+
+from typing import Final
+
+from tidegate.gateway.request import Incoming
+from tidegate.picker.pool import Pool
+from tidegate.picker.prompt import prompt_seed, prompt_start
+from tidegate.picker.request import Nobody
+from tidegate.picker.request import Request as PickRequest
+from tidegate.routing.session import BodyHints
+from tidegate.routing.table import Backend
+
+SUBSET: Final = b"x-gateway-destination-endpoint-subset"
+"""Endpoints to choose from: `host:port`, separated by commas."""
+PREFILLER: Final = b"x-prefiller-host-port"
+"""Tells the endpoint that answers who computes the prompt."""
+BYTES_PER_TOKEN: Final = 4
+
+
+def ask(
+    pool: Pool,
+    request: Incoming,
+    hints: BodyHints,
+    model: str | None,
+    session: bytes | None,
+    now: float,
+) -> PickRequest:
+    """Return what the scheduler of `pool` wants to know of a request."""
+    asked = PickRequest(now, model, session)
+    if not pool.scheduler.reads_prompts or not request.body:
+        return asked
+    body = request.body
+    start = prompt_start(body)
+    if pool.blocks is not None:
+        asked.chain = pool.blocks.chain(body, prompt_seed(body, model), start)
+    asked.prompt = (len(body) - start) // BYTES_PER_TOKEN
+    asked.output = hints.max_tokens
+    asked.stream = hints.stream
+    return asked
+
+
+def subset(headers: list[tuple[bytes, bytes]]) -> frozenset[str] | None:
+    """Return the addresses that a request's headers leave to choose from; None: all."""
+    named = [value for name, value in headers if name == SUBSET]
+    if not named:
+        return None
+    addresses = b",".join(named).decode("latin-1").split(",")
+    return frozenset(address.strip() for address in addresses if address.strip())
+
+
+def refusal(nobody: Nobody, backend: Backend, model: str | None) -> tuple[int, str, str]:
+    """Return status, reason and message for a request that no endpoint may serve."""
+    if nobody.reason == "ModelNotFound":
+        message = f"no endpoint of {backend.kind} {backend.key} serves the model {model!r}"
+        return 404, nobody.reason, message
+    return 503, "NoEndpoints", f"{backend.kind} {backend.key} has no ready endpoint"
