@@ -9,12 +9,12 @@ from typing import Final, Protocol
 
 from msgspec.structs import replace
 
-from tidegate.gateway import framing, models, picking, reply, shadow
+from tidegate.gateway import framing, models, picking, reply
+from tidegate.gateway.copies import Sent, copy
 from tidegate.gateway.framing import AnswerHead, frame
-from tidegate.gateway.mirror import mirror
 from tidegate.gateway.payload import request_payload
 from tidegate.gateway.plane import Live, Plane
-from tidegate.gateway.rename import Renamer, renamed
+from tidegate.gateway.rename import Renamer, choose, renamed
 from tidegate.gateway.request import Incoming
 from tidegate.gateway.shadow import Twin
 from tidegate.gateway.sse import EventMeter
@@ -32,7 +32,7 @@ from tidegate.routing.match import Request as MatchRequest
 from tidegate.routing.match import match, misdirected
 from tidegate.routing.session import NO_HINTS, BodyHints, parse_hints, session_key
 from tidegate.routing.split import choose_arm, point
-from tidegate.routing.table import Arm, Backend, Match, Mirror, Redirect, Rewrites, Rule
+from tidegate.routing.table import Arm, Backend, Match, Redirect, Rule
 
 _CLIENT_LEFT: Final = 499
 """nginx's status for a client that left; it is recorded and never sent."""
@@ -211,7 +211,9 @@ class Exchange:
             return
         model, request = self._hints.model, self.request
         if backend.rewrites is not None and model is not None:
-            model, request = self._rename(backend.rewrites, model, session)
+            model, self._renamer = choose(backend.rewrites, model, session, plane.rng, self.record)
+            if self._renamer is not None:
+                request = renamed(request, model)
         self._pool = pool = live.pool(backend)
         asked = picking.ask(pool, request, self._hints, model, session, plane.clock())
         if plane.settings.trust_client_headers:
@@ -227,37 +229,11 @@ class Exchange:
         heads = self._heads if request is self.request else None
         self._hold(request_payload(request, plane, rule, arm, self._prefix(), heads))
         self._send(pick.endpoint)
-        for each in (*rule.filters.mirrors, *arm.filters.mirrors):
-            if not each.purpose:
-                mirror(plane, live, each, self._payload, self.request.method == "HEAD")
-            elif shadow.wants(plane, live, each, draw, request):
-                self._copy(live, each, replace(request, body=body), session)
-
-    def _copy(self, live: Live, to: Mirror, request: Incoming, session: bytes | None) -> None:
-        """Send a copy to a rollout's canary: a short one to warm it, or one to compare."""
-        payload, comparing = self._payload, to.purpose == "Shadow"
-        if not comparing and self._arm is not None:
-            short = shadow.shortened(request)
-            payload = request_payload(short, self._plane, self._rule(), self._arm, self._prefix())
-        same = comparing and shadow.repeatable(request.body)
-        twin = Twin(self._plane, self.record, compare=comparing, same=same)
-        if twin.send(live, to, payload, session) and comparing:
-            self._twin = twin
-
-    def _rename(
-        self, rewrites: Rewrites, model: str, session: bytes | None
-    ) -> tuple[str, Incoming]:
-        """Return the model that a rewrite draws, and the request as it asks for that one."""
-        plane, record, request = self._plane, self.record, self.request
-        split = rewrites.find(model)
-        if split is None:
-            return model, request
-        draw = plane.rng.getrandbits(64) if session is None else point(split.salt, session)
-        record.split, record.target = split.scope, split.choose(draw)
-        if record.target == model:
-            return model, request
-        self._renamer = Renamer(record.target, model)
-        return record.target, renamed(request, record.target)
+        if rule.filters.mirrors or arm.filters.mirrors:
+            whole = replace(request, body=body)
+            record, prefix = self.record, self._prefix()
+            sent = Sent(whole, self._payload, rule, arm, prefix, session, draw, record)
+            self._twin = copy(plane, live, sent)
 
     # sending
 

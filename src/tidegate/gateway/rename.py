@@ -8,18 +8,36 @@ line, so streams are never delayed.
 
 import json
 import re
+from random import Random
 from typing import Final
 
 import msgspec
 from msgspec.structs import replace
 
 from tidegate.gateway.request import Incoming
+from tidegate.judge.record import Record
+from tidegate.routing.split import point
+from tidegate.routing.table import Rewrites
 
 _OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _KEY: Final = b'"model"'
 _BLANKS: Final = 8
 """Blanks between key, colon and value; nobody writes more."""
 _SPACE: Final = b" \t\r\n"
+
+
+def choose(
+    rewrites: Rewrites, model: str, session: bytes | None, rng: Random, record: Record
+) -> tuple[str, "Renamer | None"]:
+    """Return the model to send for, and who puts `model` back into the answer if it's another."""
+    split = rewrites.find(model)
+    if split is None:
+        return model, None
+    draw = rng.getrandbits(64) if session is None else point(split.salt, session)
+    record.split, record.target = split.scope, split.choose(draw)
+    if record.target == model:
+        return model, None
+    return record.target, Renamer(record.target, model)
 
 
 def renamed(request: Incoming, model: str) -> Incoming:

@@ -10,7 +10,7 @@ block, may come in any order. Sessions are kept as the smallest hashes (bottom-k
 Yossef et al. 2002), which a union merges without counting anybody twice.
 """
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -154,7 +154,7 @@ def smallest(one: Sequence[int], other: Sequence[int]) -> list[int]:
 def stratum_of(record: Record) -> int:
     """Return which requests this one is like: by prompt length, cached or not, streamed or not."""
     tokens = record.prompt_tokens or record.request_bytes // BYTES_PER_TOKEN
-    length = sum(tokens >= edge for edge in PROMPT_EDGES)
+    length = bisect_right(PROMPT_EDGES, tokens)
     cached = 2 * record.cached_tokens >= tokens > 0
     # What was asked for and not what came: a stratum must not change while the request runs.
     return 4 * length + 2 * cached + record.asked_stream

@@ -125,16 +125,16 @@ class Backend:
     """Of a Service, the port that the backendRef names: its ports may lead elsewhere."""
     rewrites: Rewrites | None = None
     """Of a pool, what models are called behind it."""
+    key: str = field(init=False, compare=False, repr=False)
+    """`namespace/name`."""
+    identity: str = field(init=False, compare=False, repr=False)
+    """Tells all backends of a table apart: `kind:namespace/name:port`."""
 
-    @property
-    def key(self) -> str:
-        """`namespace/name`."""
-        return f"{self.namespace}/{self.name}"
-
-    @property
-    def identity(self) -> str:
-        """Tells all backends of a table apart: `kind:namespace/name:port`."""
-        return f"{self.kind}:{self.namespace}/{self.name}:{self.port or ''}"
+    def __post_init__(self) -> None:
+        # Every request asks for them.
+        object.__setattr__(self, "key", f"{self.namespace}/{self.name}")
+        identity = f"{self.kind}:{self.key}:{self.port or ''}"
+        object.__setattr__(self, "identity", identity)
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,7 +116,7 @@ def _plain(value: Any, but: tuple[str, ...] = ()) -> Any:
             return {_plain(name): _plain(one) for name, one in value.items()}
     if not is_dataclass(value):
         return value
-    shown = [one for one in fields(value) if one.name not in but]
+    shown = [one for one in fields(value) if one.init and one.name not in but]
     pairs = [(one, getattr(value, one.name)) for one in shown]
     return {one.name: _plain(held) for one, held in pairs if held != _default(one)}
 
