@@ -128,6 +128,8 @@ QUANTILES: Final = (
     "ttft_p50", "ttft_p95", "itl_p50", "itl_p95", "per_token_p95", "longer", "shorter",
 )  # fmt: skip
 """And quantiles of times and lengths."""
+PAIRED: Final = ("failed", "ttft", "itl", "differs")
+"""Names that comparisons of shadowed requests have, besides those above."""
 
 
 class PrometheusQuery(Model, frozen=True, kw_only=True):
@@ -136,9 +138,9 @@ class PrometheusQuery(Model, frozen=True, kw_only=True):
     url: Url
     """Of the server, such as "http://prometheus:9090"."""
     query: Annotated[str, Meta(min_length=1, max_length=4096)]
-    """PromQL that gives one number. `$namespace`, `$pool` (of the arm that is asked about), `$arm`
-    (stable or canary) and `$rollout` stand for what they say. A `rate` over no more than `every`:
-    what overlaps is counted twice."""
+    """PromQL that gives one number. `$namespace`, `$rollout`, `$arm` (stable or canary), and of
+    the arm that is asked about `$pool` and `$side` (as the spec names it: the pool or adapter)
+    stand for what they say. A `rate` over no more than `every`: what overlaps counts twice."""
 
 
 class ValueHook(Model, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ from typing import Final
 from tidegate.api.errors import Described, FieldError
 from tidegate.api.meta import Model
 from tidegate.api.rollout import (
+    PAIRED,
     QUANTILES,
     RATES,
     AnalysisMetric,
@@ -39,7 +40,7 @@ def check_metric(metric: AnalysisMetric) -> Errors:
     if len(sources) > 1:
         yield FieldError(".webhook", Described("both"), "either prometheus or webhook")
     if sources:
-        if metric.name in known:
+        if metric.name in (*known, *PAIRED):
             yield FieldError(".name", metric.name, "another name than the known metrics have")
         if metric.gross is not None:
             words = "none, as it isn't counted by the gateway"

@@ -43,6 +43,8 @@ class Case:
     """When all workers had the epoch's weight."""
     down_since: float | None = None
     """Since when the canary has had no ready endpoint, while the stable has."""
+    asked: dict[str, float] = field(default_factory=dict)
+    """When each metric of people's own was asked for."""
     forgiven: float = 0.0
     """When people said to go on in spite of a failure: what was before doesn't fail it again."""
 

@@ -16,7 +16,7 @@ from tidegate.controllers.loop import pause
 from tidegate.controllers.shelf import Frame, Shelf
 from tidegate.controllers.tempo import Tempo
 from tidegate.controllers.trail import Trail
-from tidegate.judge.pairs import Pairs
+from tidegate.judge.pairs import Paired, Pairs
 from tidegate.rollout.facts import TrafficFacts
 from tidegate.routing.session import Feature
 from tidegate.telemetry.ask import ask
@@ -72,6 +72,21 @@ class Records:
     def leave(self, uid: str) -> None:
         """Keep no more of a rollout."""
         self._trails.pop(uid, None)
+
+    def value(self, uid: str, paired: Paired, canary: float, other: float) -> None:
+        """Count a value from outside, and what it is held against."""
+        trail = self._trails.get(uid)
+        if trail is None:
+            return
+        pairs = Pairs()
+        pairs.hold(paired, canary, other)
+        frame = Frame("values", round(1000 * self._now()), [], pairs)
+        while not trail.add(frame.boot, frame.number, [], pairs):
+            frame = msgspec.structs.replace(frame, number=frame.number + 1)
+        self._shelf.append(uid, frame)
+        trail.latest[paired.name] = (canary, other)
+        trail.unknown.pop(paired.name, None)
+        self._on_news(uid)
 
     def running(self, pool: str, models: frozenset[str] | None = None) -> int | None:
         """Return the requests under way at `pool` (`namespace/name`) over all workers.

@@ -7,6 +7,7 @@ an event of a later look. So an abort is never behind anything slow: it is two w
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -16,9 +17,10 @@ import msgspec
 import structlog
 from msgspec.structs import replace
 
+from tidegate.api.durations import parse_duration
 from tidegate.api.errors import NotFoundError, TidegateError
 from tidegate.api.meta import Key, Resource
-from tidegate.api.rollout import FindingStatus, InferenceRollout
+from tidegate.api.rollout import AnalysisMetric, FindingStatus, InferenceRollout
 from tidegate.controllers import news, sight
 from tidegate.controllers.apply import Writer
 from tidegate.controllers.cache import Cache
@@ -36,7 +38,8 @@ from tidegate.controllers.shelf import Shelf
 from tidegate.controllers.sight import MANAGER
 from tidegate.controllers.statuses import stored_status
 from tidegate.controllers.trail import Trail
-from tidegate.controllers.verdicts import Decider
+from tidegate.controllers.values import NoValueError, Sources
+from tidegate.controllers.verdicts import Decider, value_of
 from tidegate.rollout.claims import Claim, owners
 from tidegate.rollout.commands import Announce, AskGate, LoadAdapter, UnloadAdapter
 from tidegate.rollout.due import due
@@ -94,6 +97,7 @@ class Rollouts:
         self._probes = Probes(now, self._look_at_all)
         self._gauges = Gauges(now)
         self._calls = Calls()
+        self._sources = Sources()
         self._senses = Senses(cache, self._newest, self.records, self._probes, self._gauges, now)
         self.loop: Loop[Key] = Loop("rollouts", self.reconcile)
 
@@ -127,6 +131,7 @@ class Rollouts:
             self._forget(key)
         await self._probes.close()
         await self._calls.close()
+        await self._sources.close()
 
     def changed(self, kind: type[Resource], key: Key) -> None:
         """Say that an object of `sight.KINDS` changed."""
@@ -273,9 +278,32 @@ class Rollouts:
                 case _:
                     await writer.do(command)
                     acted = True
+        self._ask_values(case, rollout)
         if told and case.jobs is not None and not case.inbox:
             case.jobs.start("news", partial(self._tell, rollout, told))
         return acted
+
+    def _ask_values(self, case: Case, rollout: InferenceRollout) -> None:
+        """Ask for metrics of people's own, as often as each says, while both arms serve."""
+        state, now = case.state, self._now()
+        if state.stage not in MOVING or state.held or not 0 < state.effective < 100:
+            return
+        for metric in state.plan.metrics:
+            has_source = metric.prometheus is not None or metric.webhook is not None
+            due_at = case.asked.get(metric.name, -math.inf) + parse_duration(metric.every)
+            if has_source and now >= due_at and case.jobs is not None:
+                case.asked[metric.name] = now
+                case.jobs.start(("value", metric.name), partial(self._value, case, rollout, metric))
+
+    async def _value(self, case: Case, rollout: InferenceRollout, metric: AnalysisMetric) -> None:
+        sides = self._senses.sides(case, rollout)
+        try:
+            canary, other = await self._sources.ask(metric, sides)
+        except NoValueError as error:
+            if case.trail is not None:
+                case.trail.unknown[metric.name] = str(error)
+            raise
+        self.records.value(case.uid, value_of(metric), canary, other)
 
     def _start(
         self, case: Case, rollout: InferenceRollout, command: AskGate | LoadAdapter | UnloadAdapter

@@ -20,6 +20,7 @@ from tidegate.controllers.newest import Newest
 from tidegate.controllers.probes import Probes
 from tidegate.controllers.records import Records
 from tidegate.controllers.sight import FINALIZER
+from tidegate.controllers.values import Sides
 from tidegate.rollout.capacity import Headroom, headroom
 from tidegate.rollout.observed import Observed, PoolSeen, Share, Warmth
 from tidegate.rollout.preflight import preflight
@@ -94,6 +95,18 @@ class Senses:
             deep_age_s=DEEP_S if state.stage in BEFORE else math.inf,
         )
         return None if known is None else preflight(known)
+
+    def sides(self, case: Case, rollout: InferenceRollout) -> Sides:
+        """Return who sources of values are asked about."""
+        plan, namespace = case.state.plan, rollout.metadata.namespace
+        return Sides(
+            rollout=rollout.metadata.name,
+            namespace=namespace,
+            stable=plan.stable,
+            canary=plan.canary,
+            stable_pool=sight.pool_of(plan, plan.stable, namespace, self._newest),
+            canary_pool=sight.pool_of(plan, plan.canary, namespace, self._newest),
+        )
 
     @staticmethod
     def _age(state: State) -> float:

@@ -22,6 +22,10 @@ class Trail:
         self.canary = canary
         self.pairs = Pairs()
         """Shadowed requests, of the whole rollout."""
+        self.latest: dict[str, tuple[float, float]] = {}
+        """Values from outside as they were last: the canary's, and what it is held against."""
+        self.unknown: dict[str, str] = {}
+        """Why there is no value, by metric."""
         self.fresh: list[Block] = []
         """Blocks that nobody has taken yet; see `take`."""
         self._blocks: dict[int, dict[Place, Block]] = {}

@@ -32,7 +32,8 @@ SHORT_S: Final = 60.0
 MEASURED: Final = 20
 FAR_OFF: Final = 1.5
 """A median that is so many times the stable's is looked at until the tests have decided."""
-DETAILS_S: Final = 2.0
+DETAILS_S: Final = 10.0
+DEMO_DETAILS_S: Final = 2.0
 """Numbers and sentences are made so often; whether something failed is asked at each look."""
 OWN_MARGIN: Final = 0.2
 """Of metrics of people's own that don't say one."""
@@ -48,6 +49,7 @@ class Decider:
         self.since = since
         self._ledger = Ledger(settings_of(state.plan), trail.stable, trail.canary, trail.scope)
         self._epoch = -1
+        self._details_s = DEMO_DETAILS_S if _is_brisk(state.plan) else DETAILS_S
         self._detailed_at = 0.0
         self._waiting = ""
         self._doubts: list[str] = []
@@ -61,7 +63,7 @@ class Decider:
         """Return the verdict of this look."""
         state = case.state
         self._enter(case)
-        details = now - self._detailed_at >= DETAILS_S
+        details = now - self._detailed_at >= self._details_s
         found = self._judge(now, details=details)
         if found.outcome == "fail":
             return Verdict(
@@ -84,6 +86,7 @@ class Decider:
         ledger = self._ledger
         ledger.absorb(self.trail.take())
         ledger.pairs = self.trail.pairs
+        ledger.latest, ledger.unknown = self.trail.latest, self.trail.unknown
         ledger.advance(now)
         found = judge.decide(ledger, now, details=details)
         if details:
@@ -152,9 +155,7 @@ def _is_doubtful(finding: judge.Finding) -> bool:
 
 def settings_of(plan: Plan) -> Settings:
     """Return how a plan's canary is judged; short steps are a demo's."""
-    durations = [each.duration_s for each in plan.steps if each.kind in ("Analyze", "Shadow")]
-    shortest = min((each for each in durations if each), default=300.0)
-    brisk = shortest < SHORT_S
+    brisk = _is_brisk(plan)
     settings = BRISK if brisk else Settings()
     own = [each for each in plan.metrics if each.prometheus or each.webhook]
     changes = {each.name: _change(each) for each in plan.metrics if each not in own}
@@ -164,10 +165,15 @@ def settings_of(plan: Plan) -> Settings:
     return structs.replace(
         settings,
         metrics=adjusted(settings.metrics, changes),
-        paired=(*shadow, *(_value(each) for each in own)),
+        paired=(*shadow, *(value_of(each) for each in own)),
         # The reducer keeps `maxDuration`: its clock stands still while the rollout does.
         max_duration_s=math.inf,
     )
+
+
+def _is_brisk(plan: Plan) -> bool:
+    durations = [each.duration_s for each in plan.steps if each.kind in ("Analyze", "Shadow")]
+    return min((each for each in durations if each), default=300.0) < SHORT_S
 
 
 def _loose(paired: Paired) -> Paired:
@@ -193,7 +199,8 @@ def _role(metric: AnalysisMetric) -> Role | None:
             return None
 
 
-def _value(metric: AnalysisMetric) -> Paired:
+def value_of(metric: AnalysisMetric) -> Paired:
+    """Return how a metric of people's own is compared."""
     times = 1 + (OWN_MARGIN if metric.margin is None else metric.margin)
     less = metric.worse == "Lower"
     return Paired(

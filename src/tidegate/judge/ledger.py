@@ -11,7 +11,7 @@ often `advance` was called.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -63,6 +63,10 @@ class Ledger:
     tripwire: Tripwire = field(default_factory=Tripwire)
     pairs: Pairs = field(default_factory=Pairs)
     """Of the whole rollout."""
+    latest: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Values from outside as they were last: the canary's, and what it is held against."""
+    unknown: Mapping[str, str] = field(default_factory=dict)
+    """Why there is no value, by metric."""
     late: int = 0
     """Blocks that came after their bucket was counted."""
     _buckets: dict[float, Bucket] = field(default_factory=dict)

@@ -235,15 +235,26 @@ def _find_pairs(ledger: Ledger, paired: Paired) -> Finding:
     outcome: Outcome = "pass" if passed >= bar else "continue"
     if fail >= -math.log(alpha_fail):
         outcome = "fail"
+    canary, stable = ledger.latest.get(paired.name, (None, None))
     return Finding(
         metric=paired.name,
         label=paired.label,
+        canary=canary,
+        stable=stable,
         outcome=outcome,
         asked=paired.role == "required" and _is_asked(ledger, paired, count),
         role=paired.role,
-        message=words.tell_pairs(paired, count),
+        message=_told(ledger, paired, count),
         requests=count.total,
         progress=min(1.0, max(0.0, passed / bar)),
+    )
+
+
+def _told(ledger: Ledger, paired: Paired, count: Count) -> str:
+    if paired.of == "requests":
+        return words.tell_pairs(paired, count)
+    return words.tell_values(
+        paired, count, ledger.latest.get(paired.name), ledger.unknown.get(paired.name, "")
     )
 
 

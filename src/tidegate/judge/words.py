@@ -65,6 +65,20 @@ def tell_pairs(paired: Paired, count: Count) -> str:
     return f"{paired.label}: {told}, allowed are {_percent(paired.margin)} more"
 
 
+def tell_values(
+    paired: Paired, count: Count, latest: tuple[float, float] | None, unknown: str
+) -> str:
+    """Return how values from outside came out."""
+    if latest is None:
+        return f"{paired.label}: no value yet" + (f" ({unknown})" if unknown else "")
+    times = f"{paired.factor:.3g} times " if paired.bound is None else ""
+    other = "that" if paired.bound is None else "the budget"
+    told = f"{latest[0]:.4g} against {latest[1]:.4g}"
+    beyond = "below" if paired.less_is_worse else "above"
+    told += f", {beyond} {times}{other} in {count.worse:,} of {count.total:,} looks"
+    return f"{paired.label}: {told}" + (f"; now unknown ({unknown})" if unknown else "")
+
+
 def _count(bad: float, among: float) -> str:
     return f"{bad:,.0f} of {among:,.0f} ({_percent(bad / among)})"
 
