@@ -128,6 +128,43 @@ async def test_a_client_that_leaves_a_stream_is_noticed_by_the_endpoint():
         assert gw.records[0].client_gone
 
 
+USAGE = b'data: {"choices":[],"usage":{"completion_tokens":7}}\n\n'
+
+
+@pytest.mark.parametrize("usage", [b"", USAGE])
+@pytest.mark.parametrize("reason", ["abort", "length"])
+async def test_an_answer_that_its_server_aborted_is_a_broken_one(reason: str, usage: bytes):
+    async def stopped(_seen: Seen, writer: asyncio.StreamWriter) -> None:
+        end = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"%b"}]}\n\n'
+        writer.write(HEAD)
+        for event in (b"data: {}\n\n", end % reason.encode(), usage, b"data: [DONE]\n\n"):
+            if event:
+                writer.write(chunk(event))
+                await writer.drain()
+        writer.write(b"0\r\n\r\n")
+
+    async with serving(stopped) as (gw, _server):
+        connection = await gw.connect()
+        connection.writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await connection.reader.readuntil(b"0\r\n\r\n")
+        await wait_for(lambda: gw.records)
+        assert gw.records[0].broken is (reason == "abort")
+
+
+async def test_a_whole_answer_that_its_server_aborted_is_a_broken_one():
+    body = b'{"choices":[{"index":0,"text":"He","finish_reason":"abort"}]}'
+
+    async def stopped(_seen: Seen, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+
+    async with serving(stopped) as (gw, _server):
+        connection = await gw.connect()
+        connection.writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await connection.reader.readuntil(body)
+        await wait_for(lambda: gw.records)
+        assert gw.records[0].broken
+
+
 def test_events_are_counted_wherever_the_pieces_are_cut():
     text = b"".join(b'data: {"text":"data: \\n\\n %d"}\n\n' % number for number in range(20))
     text += b": a comment\n\ndata: [DONE]\n\n"

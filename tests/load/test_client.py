@@ -67,6 +67,15 @@ async def test_a_stream_that_is_cut_keeps_what_came(load, break_it):
     assert all(one.ttft_s for one in results)
 
 
+ABORTED = b'data: {"choices":[{"delta":{"content":""},"finish_reason":"abort"}]}\n\n'
+
+
+async def test_a_stream_that_the_server_aborts_is_truncated(answering, rng):
+    loader = await answering(STREAM + b"\r\n" + EVENT + ABORTED + DONE)
+    (result,) = await loader.run(sessions=1, rng=rng)
+    assert (result.status, result.error) == (200, "truncated")
+
+
 ROLE = b'data: {"choices":[{"delta":{"role":"assistant","content":""}}]}\n\n'
 USAGE = (
     b'data: {"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":2,"total_tokens":11}}\n\n'

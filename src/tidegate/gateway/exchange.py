@@ -17,7 +17,7 @@ from tidegate.gateway.plane import Live, Plane
 from tidegate.gateway.rename import Renamer, choose, renamed
 from tidegate.gateway.request import Incoming
 from tidegate.gateway.shadow import Twin
-from tidegate.gateway.sse import EventMeter
+from tidegate.gateway.sse import ABORTED, EventMeter
 from tidegate.gateway.upstream import Dialing, Failed, Headers, Upstream
 from tidegate.judge.record import Record
 from tidegate.picker.endpoint import Endpoint
@@ -328,6 +328,8 @@ class Exchange:
         record.response_bytes += len(data)
         if self._meter is not None:
             self._meter.feed(data, at)
+        elif ABORTED in data:
+            record.finish = "abort"
         if self._twin is not None:
             self._twin.heard(data)
         if self._renamer is not None:
@@ -370,7 +372,9 @@ class Exchange:
         if self._chunked:
             self._out.append(b"0\r\n\r\n")
         self.upstream_flush()
-        self._finish(ok=_well(self.record.status))
+        # A server that was stopped ends its answers as if they were whole: they are not.
+        self.record.broken = self.record.finish == "abort"
+        self._finish(ok=_well(self.record.status) and not self.record.broken)
 
     def upstream_failed(self, failed: Failed) -> None:
         """Try elsewhere, or say why not."""

@@ -11,6 +11,8 @@ from tidegate.judge.record import ITL_BOUNDS, Record
 
 MARK: Final = b"\ndata:"
 DONE: Final = b"\ndata: [DONE]"
+ABORTED: Final = b'"finish_reason":"abort"'
+"""How vLLM ends the answers that it cuts when it is stopped: with 200, and `[DONE]`."""
 _LINES: Final = 4
 _KEEP: Final = len(DONE) - 1
 
@@ -18,13 +20,14 @@ _KEEP: Final = len(DONE) - 1
 class EventMeter:
     """Notes when events of one stream pass, into the stream's record."""
 
-    __slots__ = ("_bucket", "_last", "_record", "_tail", "done")
+    __slots__ = ("_before", "_bucket", "_last", "_latest", "_record", "_tail", "done")
 
     def __init__(self, record: Record) -> None:
         self._record = record
         self._tail = b"\n"
         self._last: float | None = None
         self._bucket: int | None = None
+        self._latest = self._before = b""  # the last two pieces: an end, and maybe the usage
         self.done = False
         record.itl_counts = [0] * (len(ITL_BOUNDS) + 1)
 
@@ -35,6 +38,9 @@ class EventMeter:
         if not self.done and DONE in text:
             self.done = True
             count -= 1
+            if any(ABORTED in piece for piece in (self._before, self._latest, chunk)):
+                self._record.finish = "abort"
+        self._latest, self._before = chunk, self._latest
         self._tail = text[-_KEEP:]
         if count > 0:
             self._note(count, at)
@@ -54,6 +60,7 @@ class EventMeter:
             and self._tail.endswith(b"\n")
         ):
             self._tail = b"\n"
+            self._latest, self._before = data, self._latest
             self._note(1, at)
         else:
             self.feed(data[start:-2], at)

@@ -22,6 +22,8 @@ from tidegate.load.result import ErrorKind, Result
 
 CONNECT_TIMEOUT_S: Final = 10.0
 MAX_BODY_BYTES: Final = 16 << 20
+ABORTED: Final = b'"finish_reason":"abort"'
+"""How vLLM ends the answers that it cuts when it is stopped: with 200, and `[DONE]`."""
 
 Clock = Callable[[], float]
 
@@ -129,6 +131,8 @@ class Exchange:
             self._take_usage(b"".join(self.result.answer))
         if status >= 400:
             self.over("status", _start_of(b"".join(self.result.answer)))
+        elif not self._stream and ABORTED in b"".join(self.result.answer):
+            self.over("truncated", "the server aborted it")
         elif self._stream and not self._saw_done:
             self.over("truncated", "the stream ended without data: [DONE]")
         else:
@@ -175,6 +179,8 @@ class Exchange:
         else:
             result.gaps_s.append(now - self._last_at)
         self._last_at = now
+        if ABORTED in data:
+            result.error, result.detail = "truncated", "the server aborted it"
         if data.startswith(b'{"error"'):
             result.error, result.detail = "stream-error", _start_of(data)
 

@@ -9,9 +9,9 @@ ErrorKind = Literal[
 """Why a request failed; '' means that it didn't.
 
 connect: no connection. reset: it broke before the answer's end. truncated: the answer ended as
-it should by HTTP's rules, and was a stream without `data: [DONE]`. timeout: not over in time.
-status: 400 or more. stream-error: an event says so. garbage: not HTTP. overload: never sent,
-this client had too many in flight.
+it should by HTTP's rules, and was a stream without `data: [DONE]`, or the server aborted it.
+timeout: not over in time. status: 400 or more. stream-error: an event says so. garbage: not HTTP.
+overload: never sent, this client had too many in flight.
 """
 
 
