@@ -132,7 +132,8 @@ class Run:
         adapters = {f"adapter-{n}" for one in self.workload.traffic if one.adapters is not None
                     for n in range(one.adapters.count)}  # fmt: skip
         if adapters:
-            listed = Listed(tuple(Model(id=name) for name in (BASE, *sorted(adapters))))
+            tuned = [Model(id=name, parent=BASE) for name in sorted(adapters)]
+            listed = Listed((Model(id=BASE), *tuned))
             for one in endpoints:
                 one.note(listed, self._fleet.now)
         self._pool.set_endpoints([*self._pool.members, *endpoints])

@@ -173,6 +173,11 @@ class LatencyModel:
         times: Vector = (base + token * compute + request * load + waiting * queue) * factor
         return times
 
+    def prefill(self, tokens: Vector, factor: Vector) -> Vector:
+        """Return how long computing so many prompt tokens takes, in seconds."""
+        times: Vector = tokens * (self._ttft.weights[1] * factor)
+        return times
+
     def itl(self, load: Vector, factor: Vector) -> Vector:
         """Return the expected time between tokens in seconds."""
         base, request = self._itl.weights

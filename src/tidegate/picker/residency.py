@@ -15,7 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from tidegate.picker.state import EndpointState
+from tidegate.picker.state import EndpointState, Model
 from tidegate.picker.vectors import Flags
 
 MAX_NAMES: Final = 20_000
@@ -60,10 +60,14 @@ class _Names:
 class Residency:
     """What is known of a pool's models."""
 
-    __slots__ = ("_listed", "_room", "_sent", "_silent", "_told", "_warm")
+    __slots__ = ("_bases", "_listed", "_models", "_room", "_sent", "_silent", "_told", "_warm")
 
     def __init__(self) -> None:
         self._listed = _Names()
+        self._bases: set[str] = set()
+        """Names that were listed without a parent."""
+        self._models: list[tuple[Model, ...]] = []
+        """The list that was seen last, by slot."""
         self._warm = _Names()
         self._silent = np.zeros(0, np.bool_)
         self._room = np.zeros(0, np.bool_)
@@ -78,14 +82,13 @@ class Residency:
         self._silent = np.concatenate([self._silent, np.ones(more, np.bool_)])
         self._room = np.concatenate([self._room, np.ones(more, np.bool_)])
         self._sent += [{} for _ in range(more)]
+        self._models += [()] * more
         self._told += [0] * more
 
     def see(self, slot: int, state: EndpointState) -> None:
         """Take what an endpoint says of its models and adapters."""
-        self._silent[slot] = not state.models
-        names = frozenset(model.id for model in state.models)
-        if len(self._listed.have) < MAX_NAMES or names <= self._listed.have.keys():
-            self._listed.set(slot, names)
+        if state.models is not self._models[slot]:
+            self._list(slot, state.models)
         adapters = state.adapters
         self._told[slot] = adapters.limit if adapters is not None else 0
         if state.resident is not None:
@@ -95,9 +98,17 @@ class Residency:
                 self._use(slot, name)
         self._count(slot)
 
+    def _list(self, slot: int, models: tuple[Model, ...]) -> None:
+        self._models[slot] = models
+        self._silent[slot] = not models
+        names = frozenset(model.id for model in models)
+        if len(self._listed.have) < MAX_NAMES or names <= self._listed.have.keys():
+            self._listed.set(slot, names)
+            self._bases.update(model.id for model in models if model.parent is None)
+
     def sent(self, slot: int, model: str) -> None:
         """Note that a request for `model` goes to an endpoint that has room for adapters."""
-        if self._told[slot] and model not in self._warm.of(slot):
+        if self._told[slot] and model not in self._warm.of(slot) and model not in self._bases:
             self._use(slot, model)
             self._count(slot)
 
@@ -105,6 +116,7 @@ class Residency:
         """Forget everything of a slot."""
         self._sent[slot] = {}
         self._told[slot] = 0
+        self._models[slot] = ()
         self._silent[slot] = self._room[slot] = True
         self._listed.set(slot, frozenset())
         self._warm.set(slot, frozenset())
@@ -118,6 +130,10 @@ class Residency:
         listed = self._listed.have.get(model)
         flags = self._silent if listed is None else listed | self._silent
         return None if flags.all() else flags
+
+    def is_adapter(self, model: str) -> bool:
+        """Whether `model` is listed, and as somebody's adapter."""
+        return model in self._listed.have and model not in self._bases
 
     def listed(self, model: str) -> Flags | None:
         """Return who lists `model`; None: nobody."""

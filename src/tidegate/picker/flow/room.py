@@ -75,7 +75,7 @@ class PoolRoom:
         if model is None:
             counted: Vector = pending / settings.prefill_tokens
         else:
-            seconds = pending * model.coefficients[0][1] * model.ttft_factor[at]
+            seconds = model.prefill(pending, model.ttft_factor[at])
             counted = seconds / settings.prefill_seconds
         if settings.max_concurrency is not None:
             counted = np.maximum(counted, pool.load[at] / settings.max_concurrency)
