@@ -10,9 +10,11 @@ from dataclasses import replace
 from typing import Any, Final
 
 from tidegate.api.gateway import Gateway
+from tidegate.api.inference import InferencePool
 from tidegate.controllers.cache import Cache
 from tidegate.controllers.conditions import condition
 from tidegate.controllers.loop import Loop, Retry
+from tidegate.controllers.pickers import with_picker
 from tidegate.controllers.ports import bind_problem
 from tidegate.controllers.statuses import StatusWriter
 from tidegate.routing.compile import compile as compile_table
@@ -68,11 +70,12 @@ class Routes:
         """Compile, and write the statuses that differ."""
         resources = [one for kind in KINDS for one in self._cache.all(kind).values()]
         # Some 10 ms for a hundred routes: the API, which shares our loop, must not wait.
-        compiled = await asyncio.to_thread(
-            compile_table, Snapshot.of(resources), addresses=self._addresses
-        )
+        snapshot = Snapshot.of(resources)
+        compiled = await asyncio.to_thread(compile_table, snapshot, addresses=self._addresses)
         taken = self._taken_ports(compiled.statuses)
-        await self._writer.write_all([self._told(update, taken) for update in compiled.statuses])
+        await self._writer.write_all(
+            [self._told(update, taken, snapshot) for update in compiled.statuses]
+        )
         return Retry(PORT_RETRY_S) if taken else None
 
     def _taken_ports(self, updates: Iterable[StatusUpdate]) -> dict[int, str]:
@@ -82,7 +85,12 @@ class Routes:
         problems = {port: bind_problem(self._host, port, shared=True) for port in ports}
         return {port: problem for port, problem in problems.items() if problem}
 
-    def _told(self, update: StatusUpdate, taken: Mapping[int, str]) -> StatusUpdate:
+    def _told(
+        self, update: StatusUpdate, taken: Mapping[int, str], snapshot: Snapshot
+    ) -> StatusUpdate:
+        if update.kind is InferencePool:
+            pool = snapshot.get(InferencePool, update.key)
+            return update if pool is None else with_picker(update, pool, snapshot)
         if update.kind is not Gateway or not taken:
             return update
         gateway = self._cache.get(Gateway, update.key)

@@ -10,17 +10,24 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 
+import structlog
+
+from tidegate.api.errors import FieldError
 from tidegate.gateway.retry import RetryBudget
 from tidegate.gateway.settings import WorkerSettings
 from tidegate.gateway.upstream import UpstreamPool
 from tidegate.judge.record import Record
-from tidegate.picker.config import simple_scheduler
+from tidegate.picker.config import default_scheduler, parse_config, simple_scheduler
 from tidegate.picker.endpoint import Endpoint
 from tidegate.picker.pool import Pool
 from tidegate.picker.state import Event
 from tidegate.routing.table import Backend, RoutingTable
 
-NO_POOL: Final = Pool("", simple_scheduler())
+log = structlog.get_logger("tidegate.gateway")
+
+SIMPLE: Final = simple_scheduler()
+DEFAULT: Final = default_scheduler()
+NO_POOL: Final = Pool("", SIMPLE)
 """Of a backend that the table doesn't list: nobody serves."""
 
 
@@ -47,18 +54,39 @@ class Registry:
         self._clock = clock
         self._by_address: dict[str, Endpoint] = {}
         self._pools: dict[str, Pool] = {}
+        self._configs: dict[str, str] = {}
 
     def live(self, table: RoutingTable) -> Live:
         """Return `table` with its endpoints; those that it no longer names are forgotten."""
         known, before = self._by_address, self._pools
         self._by_address, self._pools = {}, {}
         for backend in table.backends:
-            pool = before.pop(backend.identity, None) or Pool(backend.key, simple_scheduler())
+            pool = before.pop(backend.identity, None) or Pool(backend.key, SIMPLE)
             self._pools[backend.identity] = pool
-            pool.set_endpoints([self._adopt(address, known) for address in backend.endpoints])
-        for gone in before.values():
+            self._configure(pool, backend)
+            endpoints = [self._adopt(address, known) for address in backend.endpoints]
+            pool.set_endpoints(endpoints)
+            for endpoint in endpoints if backend.labels else ():
+                endpoint.labels = backend.labels[endpoint.address]
+            pool.relabel()
+        for identity, gone in before.items():
+            self._configs.pop(identity, None)
             gone.set_endpoints(())
         return Live(table, self._pools)
+
+    def _configure(self, pool: Pool, backend: Backend) -> None:
+        """Have the pool pick by its config; a bad one changes nothing (its status says why)."""
+        if self._configs.get(backend.identity) == backend.picker:
+            return
+        self._configs[backend.identity] = backend.picker
+        if backend.kind != "InferencePool":
+            return
+        try:
+            pool.use(parse_config(backend.picker) if backend.picker else DEFAULT)
+        except FieldError as error:
+            log.warning("picker config refused", pool=backend.key, error=str(error))
+            if pool.scheduler is SIMPLE:
+                pool.use(DEFAULT)
 
     def _adopt(self, address: str, known: Mapping[str, Endpoint]) -> Endpoint:
         endpoint = self._by_address.get(address) or known.get(address) or Endpoint(address)

@@ -16,6 +16,7 @@ from tidegate.api.scheme import LEGACY_GROUP
 from tidegate.api.tidegate import ModelServer
 from tidegate.api.versions import upgrade
 from tidegate.routing.moves import Moves
+from tidegate.routing.pickers import ADAPTERS, MissingConfig, config_text
 from tidegate.routing.rewrites import rewrites_by_pool
 from tidegate.routing.snapshot import Snapshot
 from tidegate.routing.table import Backend, Failure
@@ -171,8 +172,19 @@ class World:
         # bring name one. The pool's status says that its reference doesn't resolve.
         endpoints = self._servers.endpoints(key.namespace, pool.spec.selector.match_labels)
         h2c = pool.spec.app_protocol == "kubernetes.io/h2c"
-        rewrites = self._rewrites.get(key)
-        return Backend("InferencePool", *key, tuple(endpoints), endpoints, h2c, rewrites=rewrites)
+        config = config_text(pool, self.snapshot)
+        configured = bool(config) and not isinstance(config, MissingConfig)
+        return Backend(
+            "InferencePool",
+            *key,
+            tuple(endpoints),
+            endpoints,
+            h2c,
+            rewrites=self._rewrites.get(key),
+            labels=self._servers.labels(endpoints) if configured else {},
+            picker=config if configured else "",
+            adapter_path=pool.metadata.annotations.get(ADAPTERS, ""),
+        )
 
     def _service(self, key: Key, number: int | None) -> Backend | Failure:
         service = self.snapshot.get(core.Service, key)
@@ -205,10 +217,17 @@ class _Servers:
     def __init__(self, servers: Iterable[ModelServer]) -> None:
         self._by_label: defaultdict[tuple[str, str, str], list[ModelServer]] = defaultdict(list)
         self._by_namespace: defaultdict[str, list[ModelServer]] = defaultdict(list)
+        self._labels: dict[str, dict[str, str]] = {}
         for server in sorted(servers, key=lambda one: one.key):
             self._by_namespace[server.metadata.namespace].append(server)
+            for one in server.status.endpoints:
+                self._labels[one.address] = server.metadata.labels
             for name, value in server.metadata.labels.items():
                 self._by_label[server.metadata.namespace, name, value].append(server)
+
+    def labels(self, addresses: Iterable[str]) -> dict[str, dict[str, str]]:
+        """Return the labels of the endpoints' servers, by address."""
+        return {address: self._labels[address] for address in addresses}
 
     def endpoints(self, namespace: str, labels: dict[str, str]) -> dict[str, str]:
         """Return the ready endpoints of the servers that have all of `labels`: address → engine."""

@@ -125,6 +125,12 @@ class Backend:
     """Of a Service, the port that the backendRef names: its ports may lead elsewhere."""
     rewrites: Rewrites | None = None
     """Of a pool, what models are called behind it."""
+    labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Endpoint → the labels of its model server, for pools whose picking has a config."""
+    picker: str = ""
+    """The pool's `EndpointPickerConfig` as YAML; '' where it has none."""
+    adapter_path: str = ""
+    """Where servers find adapters, `{adapter}` for the name; '': none are loaded for requests."""
     key: str = field(init=False, compare=False, repr=False)
     """`namespace/name`."""
     identity: str = field(init=False, compare=False, repr=False)
