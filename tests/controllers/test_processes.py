@@ -98,6 +98,13 @@ async def test_the_roster_knows_survivors_and_forgets_the_dead(tmp_path):
         (b"\x1b[31mred\x1b[0m \xff\n", "[31mred[0m \ufffd"),
         (b"x" * 1000, "x" * 300),
         (b"first\n" + b"\n" * 100 + b"last" * 2, "lastlast"),
+        (
+            b"(EngineCore pid=7) ERROR [core.py:1] RuntimeError: No common block size for 16\n"
+            b"Traceback (most recent call last):\n"
+            b"RuntimeError: Engine core initialization failed. See root cause above. Failed: {}\n",
+            "RuntimeError: No common block size for 16",
+        ),
+        (b"RuntimeError: See root cause above\n", "RuntimeError: See root cause above"),
     ],
 )
 def test_the_last_line_of_a_log_is_found_and_made_harmless(tmp_path, content, line):

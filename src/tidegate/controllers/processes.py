@@ -8,6 +8,7 @@ made, because pids are used again.
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -23,6 +24,11 @@ MARK: Final = "TIDEGATE_MODEL_SERVER"
 """The environment variable by which a process can be found that nobody wrote down."""
 POLL_S: Final = 0.2
 """Where the system has no pidfd: how often we look whether a process lives."""
+LOG_END: Final = 64 * 1024
+"""Bytes of a log that are looked at for its last words."""
+POINTER: Final = "See root cause above"
+"""vLLM's last words when its engine doesn't start: the reason stands before them."""
+_ERROR: Final = re.compile(r"\b\w+(?:Error|Exception): .*")
 CLOCK_STEP_S: Final = 2.0
 """A process's time of birth is told by the wall clock, which may have been set meanwhile."""
 
@@ -116,15 +122,22 @@ def marked(name: str = MARK) -> dict[str, Process]:
 
 
 def last_line(log: Path, limit: int = 300) -> str:
-    """Return the last line of a log that isn't empty, cut to `limit` characters."""
+    """Return the last line of a log that isn't empty, cut to `limit` characters.
+
+    A line that only points upwards gives way to the last error before it.
+    """
     try:
         with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - 16_384))
+            file.seek(max(0, log.stat().st_size - LOG_END))
             lines = file.read().decode("utf-8", "replace").splitlines()
     except OSError:
         return ""
-    text = next((line for line in reversed(lines) if line.strip()), "")
-    return "".join(c for c in text.strip() if c.isprintable())[:limit]
+    ends = [line.strip() for line in lines if line.strip()]
+    text = ends.pop() if ends else ""
+    if POINTER in text:
+        errors = (_ERROR.search(line) for line in reversed(ends) if POINTER not in line)
+        text = next((found[0] for found in errors if found), text)
+    return "".join(c for c in text if c.isprintable())[:limit]
 
 
 def _popen(command: Command) -> subprocess.Popen[bytes]:
