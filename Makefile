@@ -20,7 +20,7 @@ $(READY): pyproject.toml uv.lock
 	@$(UV) sync --quiet --locked
 	@touch $@
 
-demo: $(READY) ## A rollout by hand on simulated servers, live, in 90 seconds
+demo: $(READY) ## Three updates of simulated servers, live, in two minutes
 	@$(RUN)/tidegate demo
 
 test: $(READY) check ## All checks and tests

@@ -7,12 +7,12 @@ from typing import Self
 import pytest
 
 from tidegate.controllers.records import Records
-from tidegate.controllers.shelf import Frame, Shelf
 from tidegate.controllers.trail import Trail
 from tidegate.gateway.admin import Admin
 from tidegate.gateway.recorder import Recorder
 from tidegate.judge.block import SKETCH, Block, Folder, Place
 from tidegate.judge.record import Record
+from tidegate.telemetry.shelf import Frame, Shelf
 
 SCOPE = "default/route/chat"
 UID = "uid-1"

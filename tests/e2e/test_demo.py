@@ -10,7 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-COMMAND = (sys.executable, "-m", "tidegate", "demo", "--rate", "100", "--sessions", "60")
+COMMAND = (sys.executable, "-m", "tidegate", "demo")
+BY_HAND = ("--by-hand", "--rate", "100", "--sessions", "60")
 
 
 class Demo:
@@ -70,7 +71,7 @@ def start():
 
 
 def test_the_demo_loses_nothing_keeps_its_shares_and_leaves_nothing(start):
-    demo = start()
+    demo = start(*BY_HAND)
     code, output = demo.result()
     assert code == 0, output
     assert "requests, 0 failed." in output
@@ -81,11 +82,15 @@ def test_the_demo_loses_nothing_keeps_its_shares_and_leaves_nothing(start):
     demo.assert_gone()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_demo_leaves_nothing(start, number):
-    demo = start()
-    demo.until("before:")
-    assert sum("simulate" in one for one in demo.leftovers()) == 4
+@pytest.mark.parametrize(
+    ("number", "arguments", "begun", "servers"),
+    [(signal.SIGINT, BY_HAND, "before:", 4), (signal.SIGTERM, (), "new nodes", 6)],
+    ids=["by hand", "by itself"],
+)
+def test_an_interrupted_demo_leaves_nothing(start, number, arguments, begun, servers):
+    demo = start(*arguments)
+    demo.until(begun)
+    assert sum("simulate" in one for one in demo.leftovers()) == servers
     demo.popen.send_signal(number)
     code, output = demo.result()
     assert code == 130
@@ -96,7 +101,7 @@ def test_an_interrupted_demo_leaves_nothing(start, number):
 def test_a_gateway_that_cannot_start_is_shown_with_its_log(start, tmp_path):
     manifest = tmp_path / "broken.yaml"
     manifest.write_text("apiVersion: v1\nkind: Nothing\nmetadata: {name: x}\n")
-    demo = start("-f", str(manifest))
+    demo = start("--by-hand", "-f", str(manifest))
     code, output = demo.result()
     assert code == 1
     assert "Nothing" in output

@@ -9,7 +9,7 @@ from tidegate.api.scheme import by_kind
 from tidegate.api.validate import admit
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-MANIFESTS = sorted(EXAMPLES.glob("*/*.yaml"))
+MANIFESTS = sorted([*EXAMPLES.glob("*/*.yaml"), *EXAMPLES.glob("*/rollouts/*.yaml")])
 STEPS = sorted(EXAMPLES.glob("*/step/*.yaml"))
 
 
@@ -66,7 +66,7 @@ def test_a_step_is_the_manifest_of_the_guide_word_for_word(folder, stable, canar
     )
 
 
-@pytest.mark.parametrize("folder", ["node", "base-model", "adapter", "bad-canary"])
+@pytest.mark.parametrize("folder", ["node", "base-model", "adapter", "bad-canary", "demo"])
 def test_every_pool_of_a_route_has_model_servers(folder):
     objects = [document for path in MANIFESTS if path.parent.name == folder
                for document, _ in admitted(path)]  # fmt: skip

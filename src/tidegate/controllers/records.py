@@ -13,13 +13,13 @@ import msgspec
 import structlog
 
 from tidegate.controllers.loop import pause
-from tidegate.controllers.shelf import Frame, Shelf
 from tidegate.controllers.tempo import Tempo
 from tidegate.controllers.trail import Trail
 from tidegate.judge.pairs import Paired, Pairs
 from tidegate.rollout.facts import TrafficFacts
 from tidegate.routing.session import Feature
 from tidegate.telemetry.ask import ask
+from tidegate.telemetry.shelf import Frame, Shelf
 from tidegate.telemetry.shipment import Shipment, decode
 
 PERIOD_S: Final = 0.5

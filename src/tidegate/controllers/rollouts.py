@@ -34,22 +34,23 @@ from tidegate.controllers.newest import Newest
 from tidegate.controllers.probes import Probes
 from tidegate.controllers.records import Records
 from tidegate.controllers.senses import Senses
-from tidegate.controllers.shelf import Shelf
 from tidegate.controllers.sight import MANAGER
 from tidegate.controllers.statuses import stored_status
 from tidegate.controllers.trail import Trail
 from tidegate.controllers.values import NoValueError, Sources
-from tidegate.controllers.verdicts import Decider, value_of
+from tidegate.controllers.verdicts import Decider
 from tidegate.rollout.claims import Claim, owners
 from tidegate.rollout.commands import Announce, AskGate, LoadAdapter, UnloadAdapter
 from tidegate.rollout.due import due
 from tidegate.rollout.events import Announced, Checked, Event, Judged, SpecSeen, WorldSeen
+from tidegate.rollout.judged import value_of
 from tidegate.rollout.observed import Observed
 from tidegate.rollout.plan import plan_of
 from tidegate.rollout.state import BEFORE, MOVING, OVER, State
 from tidegate.rollout.status import render, restore
 from tidegate.rollout.step import step
 from tidegate.store.interface import Store
+from tidegate.telemetry.shelf import Shelf
 
 LOOK_S: Final = 0.5
 """Between two looks at a rollout that moves."""

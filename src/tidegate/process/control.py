@@ -30,7 +30,6 @@ from tidegate.controllers.replica import Place
 from tidegate.controllers.rollouts import Rollouts
 from tidegate.controllers.roster import Roster
 from tidegate.controllers.routes import Routes
-from tidegate.controllers.shelf import Shelf
 from tidegate.process.clock import now
 from tidegate.process.settings import API_HOST, DataDir, Settings
 from tidegate.routing import snapshot
@@ -41,6 +40,7 @@ from tidegate.store.informer import Informer
 from tidegate.store.server import serve
 from tidegate.store.sqlite import Engine
 from tidegate.telemetry import logs
+from tidegate.telemetry.shelf import Shelf
 
 KINDS: Final[tuple[type[Resource], ...]] = tuple(
     dict.fromkeys((*snapshot.KINDS, *objectives.KINDS, *sight.KINDS, ModelServer))

@@ -190,10 +190,18 @@ def _adapter_ready(facts: Facts) -> Findings:
     for name, where in _lacking(
         (facts.plan.stable, facts.plan.canary), facts.canary, lambda each: each.adapters
     ):
-        path = "canaryPath" if name == facts.plan.canary else "stablePath"
-        message = f"The adapter {name} is not loaded on {where}."
-        mend = f"Load it, or say in spec.adapters.{path} where it is, and it is loaded for you."
-        yield _finding("AdaptersServed", "Block", message, mend)
+        yield _finding("AdaptersServed", "Block", *_unloaded(facts.plan, name, where))
+
+
+def _unloaded(plan: Plan, name: str, where: str) -> tuple[str, str]:
+    """Return what is to be said of an adapter that isn't there: the message, and the mend."""
+    message, path = f"The adapter {name} is not loaded on {where}.", plan.adapters.canary_path
+    if name != plan.canary:
+        return message, "Load it there: it is to serve what the canary doesn't."
+    if path is not None:
+        return message, f"It is being loaded from {path}."
+    mend = "Load it, or say in spec.adapters.canaryPath where it is, and it is loaded for you."
+    return message, mend
 
 
 def _adapter_config(facts: Facts) -> Findings:

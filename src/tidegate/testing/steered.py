@@ -21,10 +21,10 @@ from tidegate.api.scheme import by_model
 from tidegate.api.tidegate import ModelServer
 from tidegate.controllers import sight
 from tidegate.controllers.rollouts import Rollouts
-from tidegate.controllers.shelf import Shelf
 from tidegate.judge.block import Block, Place
 from tidegate.store.interface import Store
 from tidegate.store.sqlite import Engine
+from tidegate.telemetry.shelf import Shelf
 from tidegate.telemetry.shipment import Parcel, Running, Shipment
 from tidegate.testing.endpoints import Seen, answer, scripted
 

@@ -1,8 +1,9 @@
-"""`tidegate demo`: a rollout by hand, on simulated servers, measured while it happens.
+"""`tidegate demo`: updates of simulated servers under live traffic, shown while they happen.
 
-A gateway of its own is started (`gateway`), live load runs through it, the weights of the
-example's route are moved through the Kubernetes API (`rollout`), each move is timed from
-patch to effect (`probe`), and every phase's share is held against its weight (`phases`).
+By itself: three updates (`acts`) are started on a gateway of their own (`gateway`) while load
+runs through it (`play`), and drawn (`picture`). By hand: the weights of the node example's route
+are moved through the Kubernetes API (`rollout`), each move is timed from patch to effect
+(`probe`), and every phase's share is held against its weight (`phases`, `screen`).
 """
 
 from tidegate.cli.demo.command import demo

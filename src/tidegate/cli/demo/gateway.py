@@ -1,4 +1,4 @@
-"""A `tidegate up` for as long as the demo lasts, in a directory of its own.
+"""A `tidegate up` for as long as a demo lasts, in a directory of its own.
 
 Whatever happens to the demo, its processes are ended and the directory is gone: the gateway is
 asked first, and what is left of the processes that it started is killed.
@@ -51,6 +51,16 @@ class Gateway:
         """How its API is reached."""
         return self.directory / "data" / "kubeconfig"
 
+    @property
+    def records(self) -> Path:
+        """Where its rollouts' counts are kept."""
+        return self.directory / "data" / "records"
+
+    @property
+    def ready(self) -> bool:
+        """Whether it has said that it serves."""
+        return "\nready" in f"\n{(self.directory / 'log').read_text(errors='replace')}"
+
     def check(self) -> None:
         """Raise StartError with the end of its log if it has ended."""
         if self.process.poll() is not None:
@@ -76,14 +86,15 @@ def running(manifests: Path) -> Iterator[Gateway]:
             _stop(gateway.process)
 
 
-def examples() -> Path:
-    """Return the folder of the node example: from the package, or from the source tree."""
+def example(name: str) -> Path:
+    """Return the folder of an example: from the package, or from the source tree."""
     package = Path(tidegate.__file__).parent
     for parent in (package, package.parents[1]):
-        folder = parent / "examples" / "node"
+        folder = parent / "examples" / name
         if folder.is_dir():
             return folder
-    raise StartError("examples/node: found nothing, expected it beside the package or its source")
+    where = "beside the package or its source"
+    raise StartError(f"examples/{name}: found nothing, expected it {where}")
 
 
 def _start(directory: Path, manifests: Path, log: int) -> Gateway:

@@ -1,10 +1,7 @@
-"""What the demo shows: one table that grows, live on a terminal, plain lines elsewhere."""
+"""What the demo by hand shows: one table that grows, live on a terminal, plain lines elsewhere."""
 
-import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Final
 
 from rich import box
@@ -91,45 +88,6 @@ class Screen:
             f"{len(show.failures)} failed."
         )
         return Group(Text(line), _table(show.began))
-
-
-def hints(directory: Path) -> str:
-    """Return what to try next; `directory` holds the example."""
-    folder = _from_here(directory)
-    tidegate, kubectl = _command("tidegate"), _command("kubectl")
-    return f"""
-Try it yourself. In one terminal:
-
-  {tidegate} up -f {folder}
-
-In another, with the KUBECONFIG line that it prints:
-
-  export KUBECONFIG=$HOME/.tidegate/kubeconfig
-  {kubectl} get modelservers,inferencepools,httproutes
-  {kubectl} apply -f {folder / "step" / "routes-to-llm-90-10.yaml"}
-  {kubectl} edit httproute routes-to-llm
-
-  curl -i http://127.0.0.1:8080/v1/chat/completions -H 'content-type: application/json' \\
-    -d '{{"model": "example/chat-8b", "messages": [{{"role": "user", "content": "Hello"}}]}}'
-
-  from openai import OpenAI
-  OpenAI(base_url="http://127.0.0.1:8080/v1", api_key="none").chat.completions.create(
-      model="example/chat-8b", messages=[{{"role": "user", "content": "Hello"}}])
-"""
-
-
-def _from_here(path: Path) -> Path:
-    """Return a path as short as it can be typed here."""
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
-
-
-def _command(name: str) -> str:
-    """Return what to type for a command: its path, where only our environment has it."""
-    beside = Path(sys.executable).parent / name
-    if shutil.which(name) or not beside.exists():
-        return name
-    return str(_from_here(beside))
 
 
 COLUMNS: Final = (

@@ -3,6 +3,9 @@
 import sys
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
+from threading import Event
+from time import perf_counter
 from typing import Any, get_args
 
 import click
@@ -10,7 +13,7 @@ from rich.console import Console
 
 from tidegate.api.errors import NotFoundError, TidegateError
 from tidegate.api.rollout import FindingStatus, InferenceRollout, Preset, RolloutType
-from tidegate.cli.rollout import outputs
+from tidegate.cli.rollout import outputs, timing
 from tidegate.cli.rollout.client import Access, Client
 from tidegate.cli.rollout.lint import advice
 from tidegate.cli.rollout.lint import findings as find
@@ -63,17 +66,54 @@ class Target(click.ParamType[dict[str, Any]]):
 @click.command()
 @click.argument("name", required=False)
 @FILE
+@click.option("--rate", type=click.FloatRange(0, min_open=True), metavar="N",
+              help="Requests a second.  [default: as the gateway counts in 10 s]")  # fmt: skip
+@click.option("--recorded", "paths", multiple=True, type=click.Path(exists=True, path_type=Path),
+              help="Recorded requests: files or folders of JSON lines. Repeatable.")  # fmt: skip
 @reaching
-def plan(access: Access, name: str | None, filename: str | None) -> None:
-    """Spell out what a rollout would do, step by step, and how long it takes.
+def plan(
+    access: Access,
+    name: str | None,
+    filename: str | None,
+    rate: float | None,
+    paths: tuple[Path, ...],
+) -> None:
+    """Spell out what a rollout would do, and how long each step takes at today's traffic.
 
-    Of a manifest (-f), for which nothing needs to run, or of a rollout that is there.
-    """
+    Of a manifest (-f), for which nothing needs to run, or of a rollout that is there. Also said
+    are the requests that a bad canary gets before it is found, and what would be quicker.
+
+    \b
+    Examples:
+      tidegate rollout plan -f rollout.yaml --rate 4
+      tidegate rollout plan move --recorded records/
+    """  # noqa: D301  # \b is how click is told to leave lines alone
+    found = timing.recorded(paths) if paths else []
     for one in _given(access, name, filename):
         for warning in one.warnings:
             click.echo(f"warning: {warning}", err=True)
-        for line in outputs.plan(plan_of(one.rollout.spec)):
+        made = plan_of(one.rollout.spec)
+        for line in outputs.plan(made):
             click.echo(line)
+        own = rate or timing.rate_of(found) or _counted(access, one)
+        click.echo()
+        if own:
+            click.echo("\n".join(timing.told(made, own, found)))
+        else:
+            click.echo("How long it takes depends on the traffic: --rate N or --recorded says it.")
+
+
+def _counted(access: Access, one: Given) -> float:
+    """Return the requests a second that the gateway counts now; 0 if it doesn't say."""
+    counter = timing.counter(access, plan_of(one.rollout.spec), one.rollout.metadata.namespace)
+    before = counter.read() if counter else None
+    if counter is None or before is None:
+        return 0.0
+    click.echo(f"counting requests for {timing.SAMPLE_S:g} s", err=True)
+    began = perf_counter()
+    Event().wait(timing.SAMPLE_S)
+    after = counter.read()
+    return max(0.0, (after or before) - before) / (perf_counter() - began)
 
 
 @click.command()

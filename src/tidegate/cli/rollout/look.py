@@ -16,8 +16,10 @@ from tidegate.cli.rollout.endpoints import Busy, look
 from tidegate.cli.rollout.options import LIST_OUTPUTS, reaching, run
 from tidegate.cli.rollout.view import Screen, tree
 from tidegate.cli.rollout.waiting import exit_code, until_over
+from tidegate.judge.block import Block
 from tidegate.process.clock import now
 from tidegate.rollout.plan import plan_of
+from tidegate.telemetry.shelf import Shelf
 
 
 @click.command("list")
@@ -103,13 +105,21 @@ def history(access: Access, name: str, output: str) -> None:
 @click.option("-o", "--output", required=True, metavar="FILE",
               type=click.Path(path_type=Path, dir_okay=False, writable=True, allow_dash=True),
               help="The page to write; - is stdout.")  # fmt: skip
+@click.option("--records", type=click.Path(path_type=Path, file_okay=False),
+              help="Where the controller keeps its counts. [default: records/ beside the"
+              " kubeconfig]")  # fmt: skip
 @reaching
-def report(access: Access, name: str, output: Path) -> None:
-    """Write one HTML page on a rollout: weight over time, verdicts, findings, history."""
+def report(access: Access, name: str, output: Path, records: Path | None) -> None:
+    """Write one HTML page on a rollout: weights, times and failures over time, verdicts, history.
+
+    What the gateway counted is read from the controller's files. Where these can't be read, say
+    on another machine, the page has the weights, the last verdict and the history.
+    """
     from tidegate.cli.rollout.report import report as page
 
     found: InferenceRollout = run(access, lambda client: client.get(name))
-    text = page(found, now())
+    folder = records or access.path.parent / "records"
+    text = page(found, now(), kept(folder, found))
     if str(output) == "-":
         click.echo(text)
         return
@@ -118,3 +128,9 @@ def report(access: Access, name: str, output: Path) -> None:
     except OSError as error:
         raise click.ClickException(f"can't write {output}: {error.strerror}") from error
     click.echo(f"wrote {output}", err=True)
+
+
+def kept(folder: Path, rollout: InferenceRollout) -> list[Block]:
+    """Return what the controller has kept of a rollout in its folder of counts."""
+    frames = Shelf(folder).read(rollout.metadata.uid)
+    return [block for frame in frames for block in frame.blocks]

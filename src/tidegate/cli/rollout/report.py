@@ -1,4 +1,8 @@
-"""A rollout as one HTML page that needs nothing else: its weight over time, and why it moved."""
+"""A rollout as one HTML page that needs nothing else: what it did over time, and why.
+
+Weights come from the status, what the data plane did from the counts that the controller keeps
+on its disk. Without these the page has what the status has.
+"""
 
 import datetime as dt
 import re
@@ -9,9 +13,13 @@ from typing import Final
 from tidegate.api.rollout import HistoryEntry, InferenceRollout
 from tidegate.cli.rollout.explain import explain
 from tidegate.cli.rollout.progress import ENDS, FAILED, progress
-from tidegate.load.charts import Chart, Dots, Line, draw
+from tidegate.cli.rollout.series import Series, Span, series
+from tidegate.judge.block import Block
+from tidegate.load.charts import Chart, Dots, Line, Stack, draw
 from tidegate.load.page import STYLE
 from tidegate.rollout.plan import brief
+
+Arm = dict[float, Span]
 
 MORE_STYLE: Final = """
 td.left,th.left{text-align:left}
@@ -25,8 +33,15 @@ section p{margin:0 0 6px}
 """
 
 
-def report(rollout: InferenceRollout, now: float) -> str:
-    """Return the page of `rollout` as it is at `now` (seconds since the epoch)."""
+def report(rollout: InferenceRollout, now: float, blocks: Iterable[Block] = ()) -> str:
+    """Return the page of a rollout.
+
+    Args:
+        rollout: Which.
+        now: Seconds since the epoch.
+        blocks: What the data plane did for it; none where nobody kept it.
+
+    """
     metadata, spec = rollout.metadata, rollout.spec
     title = f"Rollout {metadata.name}"
     subtitle = f"{spec.type} · {spec.stable} → {spec.canary} · namespace {metadata.namespace}"
@@ -36,7 +51,7 @@ def report(rollout: InferenceRollout, now: float) -> str:
         f"<title>{escape(title)}</title><style>{STYLE}{MORE_STYLE}</style></head><body><main>"
         f"<header><h1>{escape(title)}</h1><p>{escape(subtitle)}</p></header>"
         f'<div class="cards">{"".join(_cards(rollout, now))}</div>'
-        f'<div class="charts">{"".join(draw(chart) for chart in _charts(rollout, now))}'
+        f'<div class="charts">{"".join(draw(chart) for chart in _charts(rollout, now, blocks))}'
         f"{_steps(rollout, now)}</div>"
         f"{_words(rollout, now)}{_evidence(rollout)}{_findings(rollout)}{_history(rollout)}"
         "</main></body></html>"
@@ -68,18 +83,34 @@ def _times(history: Sequence[HistoryEntry]) -> list[float]:
     return [dt.datetime.fromisoformat(entry.time).timestamp() for entry in history]
 
 
-def _charts(rollout: InferenceRollout, now: float) -> Iterator[Chart]:
+def _charts(rollout: InferenceRollout, now: float, blocks: Iterable[Block]) -> Iterator[Chart]:
     history = rollout.status.history
     if not history:
         return
     times = _times(history)
     end = times[-1] if rollout.status.phase in ENDS else max(now, times[-1])
     span_s = max(1.0, end - times[0])
-    yield Chart(
+    spec = rollout.spec
+    seen = series(blocks, stable=spec.stable, canary=spec.canary, begin=times[0], span_s=span_s)
+    yield _weight_chart(history, times, span_s, seen)
+    if seen.times:
+        yield _ttft_chart(rollout, span_s, seen)
+        yield _itl_chart(rollout, span_s, seen)
+        yield _failure_chart(rollout, span_s, seen)
+
+
+def _weight_chart(
+    history: Sequence[HistoryEntry], times: Sequence[float], span_s: float, seen: Series
+) -> Chart:
+    effective = [float(entry.weight) for entry in history]
+    desired = [float(entry.desired) for entry in history]
+    return Chart(
         title="The canary's weight",
         note=f"Since {history[0].time}. Dots: pauses, failures and what people did.",
         marks=[
-            Line("", _stairs(history, times, span_s), 0, filled=True),
+            Line("effective: allowed and set", _stairs(effective, times, span_s), 0, filled=True),
+            Line("desired", _stairs(desired, times, span_s), 3, dashed=True),
+            Line("observed: share of requests", seen.shares(), 1),
             Dots("", _marked(history, times), 4),
         ],
         y_format=lambda value: f"{value:g} %",
@@ -89,16 +120,60 @@ def _charts(rollout: InferenceRollout, now: float) -> Iterator[Chart]:
     )
 
 
+def _ttft_chart(rollout: InferenceRollout, span_s: float, seen: Series) -> Chart:
+    marks = [
+        Line(f"{name} p{100 * q:.0f}", seen.quantiles(arm, lambda each: each.ttft, q), colour, dash)
+        for name, arm, colour in _arms(rollout, seen)
+        for q, dash in ((0.5, False), (0.95, True))
+    ]
+    return _times_chart("Time to first token", marks, span_s)
+
+
+def _itl_chart(rollout: InferenceRollout, span_s: float, seen: Series) -> Chart:
+    marks = [
+        Line(f"{name} p50", seen.quantiles(arm, lambda each: each.itl, 0.5), colour)
+        for name, arm, colour in _arms(rollout, seen)
+    ]
+    return _times_chart("Time between tokens", marks, span_s)
+
+
+def _times_chart(title: str, marks: Sequence[Line], span_s: float) -> Chart:
+    return Chart(
+        title=title,
+        note="By when a request began. Where an arm had too few, its line has no point.",
+        marks=marks,
+        y_format=lambda value: f"{value:g} ms",
+        x_format=brief,
+        x_range=(0.0, span_s),
+    )
+
+
+def _arms(rollout: InferenceRollout, seen: Series) -> tuple[tuple[str, Arm, int], ...]:
+    return (rollout.spec.stable, seen.stable, 0), (rollout.spec.canary, seen.canary, 1)
+
+
+def _failure_chart(rollout: InferenceRollout, span_s: float, seen: Series) -> Chart:
+    arms = _arms(rollout, seen)
+    return Chart(
+        title="Failed requests",
+        note=f"In each {brief(seen.span_s)}; {seen.failed:,} in all.",
+        marks=[Stack([a[0] for a in arms], seen.times, [seen.failures(a[1]) for a in arms], True)],
+        x_format=brief,
+        x_range=(0.0, span_s),
+        y_top=None if seen.failed else 4.0,
+    )
+
+
 def _stairs(
-    history: Sequence[HistoryEntry], times: Sequence[float], span_s: float
+    values: Sequence[float], times: Sequence[float], span_s: float
 ) -> list[tuple[float, float]]:
-    """Return the weight as stairs: it stays what it is until it is changed."""
+    """Return a weight as stairs: it stays what it is until it is changed."""
     points: list[tuple[float, float]] = []
-    for entry, at in zip(history, times, strict=True):
+    for value, at in zip(values, times, strict=True):
         x = at - times[0]
         if points:
             points.append((x, points[-1][1]))
-        points.append((x, float(entry.weight)))
+        points.append((x, value))
     return [*points, (span_s, points[-1][1])]
 
 
