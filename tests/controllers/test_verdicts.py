@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from tidegate.api.rollout import QUANTILES, RATES, AnalysisMetric
-from tidegate.controllers.verdicts import settings_of
 from tidegate.judge.metrics import BRISK, METRICS, Quantile, Settings
+from tidegate.rollout.judged import settings_of
 from tidegate.rollout.plan import plan_of
 from tidegate.testing.rollouts import admitted
 from tidegate.testing.steered import Steered, steered

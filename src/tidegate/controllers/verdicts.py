@@ -5,39 +5,27 @@ and seen as many requests as the spec asks for, and the judge has shown what the
 Where the spec is content with `NotWorse`, the first two are enough, as long as nothing looks bad.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from msgspec import structs
-
-from tidegate.api.rollout import AnalysisMetric
 from tidegate.controllers.case import Case
 from tidegate.controllers.trail import Trail
 from tidegate.judge import verdict as judge
-from tidegate.judge.ledger import Claim, Ledger, Step, claim_of
-from tidegate.judge.metrics import BRISK, Change, Settings, adjusted
-from tidegate.judge.pairs import SHADOW, Paired
-from tidegate.judge.role import Role
+from tidegate.judge.ledger import Claim, Ledger, Step
 from tidegate.rollout.decider import decide
 from tidegate.rollout.events import Verdict
-from tidegate.rollout.plan import Plan
+from tidegate.rollout.judged import claim_at, is_brisk, settings_of
 from tidegate.rollout.state import State
 
 RECENT_S: Final = 60.0
-SHORT_S: Final = 60.0
-"""Steps that are shorter are a demo's."""
 MEASURED: Final = 20
 FAR_OFF: Final = 1.5
 """A median that is so many times the stable's is looked at until the tests have decided."""
 DETAILS_S: Final = 10.0
 DEMO_DETAILS_S: Final = 2.0
 """Numbers and sentences are made so often; whether something failed is asked at each look."""
-OWN_MARGIN: Final = 0.2
-"""Of metrics of people's own that don't say one."""
-_DIFFERS: Final = Paired(name="differs", label="answers that differ, in pairs", margin=0.1)
 
 
 class Decider:
@@ -49,7 +37,7 @@ class Decider:
         self.since = since
         self._ledger = Ledger(settings_of(state.plan), trail.stable, trail.canary, trail.scope)
         self._epoch = -1
-        self._details_s = DEMO_DETAILS_S if _is_brisk(state.plan) else DETAILS_S
+        self._details_s = DEMO_DETAILS_S if is_brisk(state.plan) else DETAILS_S
         self._detailed_at = 0.0
         self._waiting = ""
         self._doubts: list[str] = []
@@ -136,12 +124,7 @@ class Decider:
 def _claim(state: State) -> Claim:
     if state.current is not None and state.current.kind == "Shadow":
         return "pairs"
-    return _claim_at(state.plan, state.effective)
-
-
-def _claim_at(plan: Plan, weight: int) -> Claim:
-    weights = [each.weight for each in plan.steps if each.kind == "SetWeight"]
-    return claim_of(weight, weights) if weight else "watch"
+    return claim_at(state.plan, state.effective)
 
 
 def _is_doubtful(finding: judge.Finding) -> bool:
@@ -153,67 +136,6 @@ def _is_doubtful(finding: judge.Finding) -> bool:
     return finding.suspect or (finding.metric.endswith("_p50") and canary > FAR_OFF * stable)
 
 
-def settings_of(plan: Plan) -> Settings:
-    """Return how a plan's canary is judged; short steps are a demo's."""
-    brisk = _is_brisk(plan)
-    settings = BRISK if brisk else Settings()
-    own = [each for each in plan.metrics if each.prometheus or each.webhook]
-    changes = {each.name: _change(each) for each in plan.metrics if each not in own}
-    # Another base model may well say other things: people look, the rollout goes on.
-    differs = _DIFFERS if plan.type == "Node" else structs.replace(_DIFFERS, role="informative")
-    shadow = [_loose(each) if brisk else each for each in (*SHADOW, differs)]
-    return structs.replace(
-        settings,
-        metrics=adjusted(settings.metrics, changes),
-        paired=(*shadow, *(value_of(each) for each in own)),
-        # The reducer keeps `maxDuration`: its clock stands still while the rollout does.
-        max_duration_s=math.inf,
-    )
-
-
-def _is_brisk(plan: Plan) -> bool:
-    durations = [each.duration_s for each in plan.steps if each.kind in ("Analyze", "Shadow")]
-    return min((each for each in durations if each), default=300.0) < SHORT_S
-
-
-def _loose(paired: Paired) -> Paired:
-    """Return what a demo can show with some tens of pairs."""
-    if paired.factor != 1:
-        return structs.replace(paired, factor=max(paired.factor, 2.0))
-    return structs.replace(paired, margin=max(paired.margin, 0.1))
-
-
-def _change(metric: AnalysisMetric) -> Change:
-    return Change(
-        margin=metric.margin, gross=metric.gross, budget=metric.budget, role=_role(metric)
-    )
-
-
-def _role(metric: AnalysisMetric) -> Role | None:
-    match metric.role:
-        case "Required":
-            return "required"
-        case "Informative":
-            return "informative"
-        case None:
-            return None
-
-
-def value_of(metric: AnalysisMetric) -> Paired:
-    """Return how a metric of people's own is compared."""
-    times = 1 + (OWN_MARGIN if metric.margin is None else metric.margin)
-    less = metric.worse == "Lower"
-    return Paired(
-        name=metric.name,
-        label=metric.name,
-        of="values",
-        factor=1 / times if less else times,
-        bound=metric.budget,
-        less_is_worse=less,
-        role=_role(metric) or "required",
-    )
-
-
 def _past(state: State) -> Iterator[Step]:
     """Yield the weights of this run so far, as its history tells."""
     weight = -1
@@ -221,4 +143,4 @@ def _past(state: State) -> Iterator[Step]:
         at = datetime.fromisoformat(entry.time).timestamp()
         if at >= state.run_since - 1 and entry.weight != weight:
             weight = entry.weight
-            yield Step(at, weight, _claim_at(state.plan, weight))
+            yield Step(at, weight, claim_at(state.plan, weight))
