@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tidegate.judge.record import Record
-from tidegate.telemetry import access, logs
+from tidegate.telemetry import logs
+from tidegate.telemetry.access import AccessLog
 from tidegate.telemetry.logs import REDACTED, redact
 
 
@@ -139,14 +140,16 @@ def test_any_event_can_be_redacted_and_written(event):
 
 def test_an_access_line_says_what_happened_to_a_request(written):
     read = written("json", "info")
-    access.log(
-        Record(route="default/r", arm="a", model="m", status=200, duration_s=0.12345678, events=3)
-    )
+    log = AccessLog("json")
+    record = Record(started_at=1e9, route="default/r", arm="a", model="m", status=200, events=3)
+    record.duration_s = 0.12345678
+    log.note(record)
+    log.flush()
     (line,) = lines(read)
-    del line["timestamp"]
     assert line == {
         "event": "request",
         "level": "info",
+        "timestamp": "2001-09-09T01:46:40.123457Z",
         "route": "default/r",
         "arm": "a",
         "model": "m",
@@ -157,8 +160,30 @@ def test_an_access_line_says_what_happened_to_a_request(written):
 
 
 def test_a_client_cannot_forge_or_flood_access_lines(written):
-    read = written("console", "info")
-    access.log(Record(method="GET\n2026 fake", model="\x1b[31m" + "m" * 5000, status=400))
-    (line,) = read().splitlines()
-    assert "\x1b" not in line
-    assert len(line) < 600
+    for log_format in ("console", "json"):
+        read = written(log_format, "info")
+        log = AccessLog(log_format)
+        log.note(Record(method="GET\n2026 fake", model="\x1b[31m" + "m" * 5000, status=400))
+        log.flush()
+        (line,) = read().splitlines()
+        assert "\x1b" not in line
+        assert len(line) < 600
+
+
+def test_access_lines_of_both_formats_say_the_same_without_credentials(written):
+    told = {}
+    for log_format in ("console", "json"):
+        read = written(log_format, "info")
+        log = AccessLog(log_format)
+        for number in range(3):
+            log.note(Record(model="sk-hunter2hunter2", status=200 + number, ttft_s=0.5))
+        log.flush()
+        told[log_format] = read()
+        assert "hunter2" not in told[log_format]
+        assert [f"{number}" in told[log_format] for number in (200, 201, 202)] == [True] * 3
+    first = json.loads(told["json"].splitlines()[0])
+    assert all(
+        f"{name}={value}" in told["console"]
+        for name, value in first.items()
+        if name not in {"event", "level", "timestamp"}
+    )

@@ -18,14 +18,15 @@ from tidegate.gateway.plane import Live, Plane, Registry
 from tidegate.gateway.recorder import Recorder
 from tidegate.gateway.server import Listeners
 from tidegate.gateway.settings import WorkerSettings
+from tidegate.gateway.tally import Tally
 from tidegate.gateway.upstream import UpstreamPool
-from tidegate.judge.record import Record
 from tidegate.picker.state import Event, Listed
 from tidegate.routing.snapshot import KINDS
 from tidegate.scrape.poll import Poller
 from tidegate.store.client import HttpStore
 from tidegate.store.informer import Informer
-from tidegate.telemetry import access, logs
+from tidegate.telemetry import logs
+from tidegate.telemetry.access import AccessLog
 from tidegate.telemetry.metrics import Gauges, Metrics, render
 
 log = structlog.get_logger("tidegate.gateway")
@@ -62,16 +63,23 @@ async def _run(settings: WorkerSettings, now: Callable[[], float]) -> None:
     )
     recorder = Recorder(plane.running, now, boot=f"{settings.worker_id}-{os.getpid()}-{now():.3f}")
     plane.paired = recorder.pair
-    plane.emit = _emitter(metrics, recorder, access_log=settings.access_log)
+    tally = _tally(loop, metrics, recorder, settings)
+    plane.emit = tally.add
     store = HttpStore.from_kubeconfig(settings.kubeconfig)
     try:
-        await _serve(plane, metrics, recorder, store, stop)
+        await _serve(plane, metrics, recorder, tally, store, stop)
     finally:
+        tally.flush()
         await store.close()
 
 
 async def _serve(
-    plane: Plane, metrics: Metrics, recorder: Recorder, store: HttpStore, stop: asyncio.Event
+    plane: Plane,
+    metrics: Metrics,
+    recorder: Recorder,
+    tally: Tally,
+    store: HttpStore,
+    stop: asyncio.Event,
 ) -> None:
     settings = plane.settings
     registry = Registry(plane.clock)
@@ -90,8 +98,8 @@ async def _serve(
     table = LiveTable(plane, registry, informer, listeners, on_swap=swapped)
     admin = Admin(
         settings.admin_socket,
-        snapshot=metrics.snapshot,
-        records=recorder.answer,
+        snapshot=tally.before(metrics.snapshot),
+        records=tally.before(recorder.answer),
         render=render,
         ready=lambda: plane.live is not None and listeners.settled and not plane.draining,
     )
@@ -141,15 +149,14 @@ def _gauges(plane: Plane) -> Gauges:
     return Gauges(plane.in_flight, plane.connections, pools, plane.clock())
 
 
-def _emitter(metrics: Metrics, recorder: Recorder, *, access_log: bool) -> Callable[[Record], None]:
-    def emit(record: Record) -> None:
-        try:
-            metrics.observe(record)
-            recorder.fold(record)
-            if access_log:
-                access.log(record)
-        except Exception:
-            # Whoever counts requests must not be able to stop them.
-            log.exception("record lost by a bug", route=record.route)
-
-    return emit
+def _tally(
+    loop: asyncio.AbstractEventLoop,
+    metrics: Metrics,
+    recorder: Recorder,
+    settings: WorkerSettings,
+) -> Tally:
+    takers = [metrics.observe, recorder.fold]
+    if not settings.access_log or settings.log_level not in {"debug", "info"}:
+        return Tally(loop, *takers)
+    access = AccessLog(settings.log_format)
+    return Tally(loop, *takers, access.note, after=access.flush)

@@ -1,20 +1,38 @@
-"""The access log: one line a request, made of its record. Off unless asked for."""
+"""The access log: one line a request, made of its record. Off unless asked for.
 
-from typing import Any, Final
+Lines look like the other logs' and are written without them, many at once: a line must not cost
+more than its request.
+"""
 
-import structlog
+import sys
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+import msgspec
 
 from tidegate.judge.record import Record
+from tidegate.telemetry.logs import without_secrets
 
 MAX_TEXT: Final = 128
 """Characters kept of what clients choose."""
 
-_log = structlog.get_logger("tidegate.access")
 
+class AccessLog:
+    """Lines that wait to be written to stderr."""
 
-def log(record: Record) -> None:
-    """Log that a request ended."""
-    _log.info("request", **fields(record))
+    def __init__(self, log_format: Literal["json", "console"]) -> None:
+        self._line = _json_line if log_format == "json" else _console_line
+        self._lines: list[str] = []
+
+    def note(self, record: Record) -> None:
+        """Say with the next `flush` that a request ended."""
+        self._lines.append(self._line(record))
+
+    def flush(self) -> None:
+        """Write what waits."""
+        lines, self._lines = self._lines, []
+        sys.stderr.write("".join(lines))
+        sys.stderr.flush()
 
 
 def fields(record: Record) -> dict[str, Any]:
@@ -22,33 +40,49 @@ def fields(record: Record) -> dict[str, Any]:
 
     Times are seconds, rounded to microseconds.
     """
-    told = {
-        "method": _clean(record.method),
-        "route": record.route,
-        "rule": record.rule,
-        "arm": record.arm,
-        "pool": record.pool,
-        "endpoint": record.endpoint,
-        "model": _clean(record.model),
-        "status": record.status,
-        "reason": record.reason,
-        "streamed": record.streamed,
-        "broken": record.broken,
-        "client_gone": record.client_gone,
-        "retries": record.retries,
-        "request_bytes": record.request_bytes,
-        "response_bytes": record.response_bytes,
-        "events": record.events,
-        "ttft_s": None if record.ttft_s is None else round(record.ttft_s, 6),
-        "duration_s": round(record.duration_s, 6),
-    }
-    return {name: value for name, value in told.items() if value or name in _ALWAYS}
+    told: dict[str, Any] = {"method": _clean(record.method)}
+    for name in _NAMES:
+        value = getattr(record, name)
+        if value:
+            told[name] = value
+    if record.model:
+        told["model"] = _clean(record.model)
+    told["status"] = record.status
+    for name in _NUMBERS:
+        value = getattr(record, name)
+        if value:
+            told[name] = value
+    if record.ttft_s is not None:
+        told["ttft_s"] = round(record.ttft_s, 6)
+    told["duration_s"] = round(record.duration_s, 6)
+    if not told["method"]:
+        del told["method"]
+    return told
 
 
-_ALWAYS: Final = frozenset({"status", "duration_s"})
+_NAMES: Final = ("route", "rule", "arm", "pool", "endpoint")
+_NUMBERS: Final = (
+    "reason", "streamed", "broken", "client_gone", "retries", "request_bytes", "response_bytes",
+    "events",
+)  # fmt: skip
+
+
+def _json_line(record: Record) -> str:
+    head = {"event": "request", "level": "info", "timestamp": _ended_at(record)}
+    return msgspec.json.encode(head | fields(record)).decode() + "\n"
+
+
+def _console_line(record: Record) -> str:
+    told = " ".join([f"{name}={value}" for name, value in fields(record).items()])
+    return f"{_ended_at(record)} [info     ] request{' ' * 24}{told}\n"
+
+
+def _ended_at(record: Record) -> str:
+    ended = datetime.fromtimestamp(record.started_at + record.duration_s, UTC)
+    return ended.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _clean(text: str) -> str:
     """Return `text` cut, with what isn't printable escaped: a client must not forge lines."""
-    cut = text[:MAX_TEXT]
+    cut = without_secrets(text[:MAX_TEXT])
     return cut if cut.isprintable() else cut.encode("unicode_escape").decode("ascii")

@@ -84,8 +84,13 @@ def _redacted(name: object, value: Any) -> Any:
     if isinstance(value, bytes):
         value = value.decode(errors="replace")
     if isinstance(value, str):
-        return _SECRET_VALUE.sub(_kept_scheme, value)
+        return without_secrets(value)
     return value
+
+
+def without_secrets(text: str) -> str:
+    """Return `text` with what looks like a credential replaced."""
+    return _SECRET_VALUE.sub(_kept_scheme, text)
 
 
 def _kept_scheme(match: re.Match[str]) -> str:
