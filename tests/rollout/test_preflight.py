@@ -152,6 +152,24 @@ def test_an_adapter_must_fit_its_servers(config: AdapterFacts, name: str):
     assert names(preflight(adapters(config))) == [(name, "Block")]
 
 
+@pytest.mark.parametrize(
+    ("base", "served", "severity"),
+    [
+        ("meta-llama/Llama-3.1-8B", "/models/Llama-3.1-8B", ""),
+        ("unsloth/llama-3.1-8b", "meta-llama/Llama-3.1-8B", ""),
+        ("m/8B", "/root/.cache/huggingface/hub/models--m--8B/snapshots/0a1b", ""),
+        ("/scratch/me/8B/", "m/8B", ""),
+        ("m/8B", "/models/production", "Warn"),
+        ("/scratch/me/checkpoint-9", "m/8B", "Warn"),
+        ("m/8B", "m/70B", "Block"),
+    ],
+)
+def test_a_base_model_goes_by_several_names(base: str, served: str, severity: str):
+    facts = adapters(replace(GOOD, base_model=base))
+    found = preflight(replace(facts, base_models=frozenset({served, "chat"})))
+    assert [each.severity for each in found] == [severity] * bool(severity)
+
+
 def test_both_adapters_must_be_loaded():
     found = preflight(replace(adapters(), canary=PoolFacts(name="llm", endpoints=(endpoint(),))))
     assert names(found) == [("AdaptersServed", "Block")] * 2

@@ -4,6 +4,7 @@ What blocks keeps the weight at 0. A finding can be waived by its check's name, 
 there is nothing that could be moved.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Literal
 
@@ -16,6 +17,8 @@ from tidegate.rollout.plan import Plan
 Severity = Literal["Block", "Warn", "Info"]
 Findings = Iterator[FindingStatus]
 
+_HUB_CACHE: Final = re.compile(r"/models--[^/]+?--([^/]+)/snapshots/")
+"""Where huggingface_hub keeps a model."""
 NEVER_WAIVED: Final = frozenset(("StablePool", "CanaryPool", "StableServes"))
 
 
@@ -226,10 +229,25 @@ def _adapter_config(facts: Facts) -> Findings:
 
 def _adapter_base(facts: Facts, config: AdapterFacts) -> Findings:
     base = config.base_model
-    if base is not None and facts.base_models and base not in facts.base_models:
+    if base is None or not facts.base_models:
+        return
+    if _short(base) not in {_short(name) for name in facts.base_models}:
         served = ", ".join(sorted(facts.base_models))
         message = f"The adapter {facts.plan.canary} is made for {base}, the servers run {served}."
-        yield _finding("AdapterBase", "Block", message, "Use one made for that base model.")
+        # A folder may have any name: then nobody knows.
+        unsure = any(_is_path(name) for name in (base, *facts.base_models))
+        severity: Severity = "Warn" if unsure else "Block"
+        yield _finding("AdapterBase", severity, message, "Use one made for that base model.")
+
+
+def _short(model: str) -> str:
+    """Return what a model is called by its hub, its mirrors, and folders that it was copied to."""
+    cached = _HUB_CACHE.search(model)
+    return (cached[1] if cached else model.rstrip("/").rpartition("/")[2]).lower()
+
+
+def _is_path(model: str) -> bool:
+    return model.startswith(("/", ".", "~"))
 
 
 def _distinct(names: Iterable[str]) -> list[str]:
