@@ -16,7 +16,8 @@ more time, and where nothing else differs the less loaded endpoint is taken. Bef
 anything was learnt, the coefficients of an 8B model on one H100 stand in; only their ratios
 matter, for all endpoints are compared by the same ones.
 
-A factor drifts back to 1 while nothing is heard, so that an endpoint that was slow once is tried
+What most factors have in common belongs to the models and is moved there: the median is 1. A
+factor drifts back to it while nothing is heard, so that an endpoint that was slow once is tried
 again after a while.
 """
 
@@ -212,9 +213,18 @@ class LatencyModel:
             return
         if passed < math.inf:
             rest = 0.5 ** (passed / self._settings.half_life_s)
-            self.ttft_factor **= rest
-            self.itl_factor **= rest
+            for model, factors in ((self._ttft, self.ttft_factor), (self._itl, self.itl_factor)):
+                factors **= rest
+                _centre(model, factors)
         self._relaxed_at = now
+
+
+def _centre(model: Regression, factors: Vector) -> None:
+    """Give what most factors have in common to the model: products stay, the median is 1."""
+    middle = float(np.median(factors)) if len(factors) else 1.0
+    if middle != 1.0:
+        factors /= middle
+        model.weights = [weight * middle for weight in model.weights]
 
 
 def _learn(

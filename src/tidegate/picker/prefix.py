@@ -4,7 +4,7 @@ A prompt is hashed in blocks, each hash over the one before, so that one hash st
 a prefix. Where a prompt goes, its prefixes are noted. Match counting is contiguous for each
 endpoint: the first prefix that it lacks ends its match.
 
-**Blocks grow.** The first `FINE` blocks have the configured size; then it doubles every
+**Blocks grow.** The first `FINE` blocks have the configured size; from there on it doubles every
 `OCTAVE` blocks. A match is never off by more than a sixteenth of itself, and 131,072 tokens
 are 128 hashes instead of 2,048: cost and memory grow with the logarithm of the prompt.
 
@@ -32,7 +32,7 @@ from tidegate.picker.vectors import Vector
 FINE: Final = 32
 """Blocks of the configured size."""
 OCTAVE: Final = 16
-"""Blocks until their size doubles, after that."""
+"""Blocks of each size after that."""
 FEW: Final = 12
 """Up to so many endpoints are marked one by one; that is cheaper than unpacking all bits."""
 
@@ -73,7 +73,7 @@ def block_ends(block: int, most: int) -> list[int]:
         at += block
         ends.append(at)
         count += 1
-        if count >= FINE and (count - FINE) % OCTAVE == OCTAVE - 1:
+        if count >= FINE and (count - FINE) % OCTAVE == 0:
             block *= 2
     return ends
 
