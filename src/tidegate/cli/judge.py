@@ -107,7 +107,7 @@ def replay_(
     """  # noqa: D301  # \b is how click is told to leave lines alone
     if split is not None and steps is not None:
         raise click.UsageError("--split is one step, --steps are several: name one of them")
-    found = list(_read(records))
+    found = list(read_all(records))
     setup = Setup(
         settings=_settings(margins, informative),
         weights=steps or (split or 10,),
@@ -120,7 +120,8 @@ def replay_(
         raise click.ClickException("no request in RECORDS met an endpoint: nothing to replay")
 
 
-def _read(paths: Iterable[Path]) -> Iterator[Record]:
+def read_all(paths: Iterable[Path]) -> Iterator[Record]:
+    """Yield the requests of files of JSON lines, or of folders of them."""
     files = chain.from_iterable(
         sorted(path.rglob("*.jsonl")) if path.is_dir() else (path,) for path in paths
     )

@@ -153,7 +153,7 @@ def _mark(finding: "Finding") -> str:
 
 def tell_plan(plan: Plan) -> str:
     """Return a plan as a person would say it."""
-    lines = [f"At {plan.rate:g} requests a second, if the canary is as good as the stable:"]
+    lines = [f"At {plan.rate:.3g} requests a second, if the canary is as good as the stable:"]
     for step in plan.steps:
         took = "never" if step.minutes is None else f"{step.minutes:.0f} min"
         asks = "nothing gross" if step.claim == "gross" else "the margins"
