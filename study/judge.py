@@ -2,6 +2,7 @@
 
     python study/judge.py            about twenty minutes on one core
     python study/judge.py --full     five times as many rollouts
+    python study/judge.py --jobs 8   on so many cores; the numbers are the same
 
 Seeds are fixed, and nothing was tuned on them: settings were chosen with other seeds.
 """
@@ -13,10 +14,13 @@ import platform
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
+from multiprocessing import get_context
 from pathlib import Path
 from random import Random
+from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
 from time import perf_counter, process_time
 
 import numpy as np
@@ -100,11 +104,11 @@ def only(*names: str) -> Callable[[], Judge]:
 
 def identical() -> Iterator[Scenario]:
     thin = replace(INDEPENDENT, rate=1.0)
-    yield Scenario("A/A", "independent", INDEPENDENT, 200)
+    yield Scenario("A/A", "independent", INDEPENDENT, 150)
     yield Scenario("A/A", "independent", replace(INDEPENDENT, rate=0.2), 20)
-    yield Scenario("A/A", "independent", thin, 120)
+    yield Scenario("A/A", "independent", thin, 100)
     yield Scenario("A/A", "independent", replace(INDEPENDENT, rate=40.0), 20)
-    yield Scenario("A/A", "all of 5-10-25-50", thin, 40, ladder=LADDER)
+    yield Scenario("A/A", "all of 5-10-25-50", thin, 30, ladder=LADDER)
     for world in WORLDS:
         yield Scenario("A/A", world.name, world, 20)
     yield Scenario("A/A", "wandering 10 %", replace(WORLDS[7], rate=40.0), 10)
@@ -180,8 +184,7 @@ def rivals() -> Iterator[Scenario]:
             yield Scenario("harm", name, INDEPENDENT.with_harm(**harm), 20, make, judge)
 
 
-def play(scenario: Scenario, number: int, times: int) -> Row:
-    runs = scenario.runs * times
+def play(scenario: Scenario, number: int) -> Row:
     each = [
         climb(
             scenario.world,
@@ -189,7 +192,7 @@ def play(scenario: Scenario, number: int, times: int) -> Row:
             scenario.make(),
             scenario.ladder,
         )
-        for index in range(runs)
+        for index in range(scenario.runs)
     ]
     return _row(scenario, each)
 
@@ -219,9 +222,9 @@ def _row(scenario: Scenario, each: list[Run]) -> Row:
 
 WHOLE = (
     ("identical", 200, 4.0, 1.0),
-    ("identical", 40, 1.0, 1.0),
-    ("all times x1.3", 20, 4.0, 1.3),
-    ("all times x2", 20, 4.0, 2.0),
+    ("identical", 30, 1.0, 1.0),
+    ("all times x1.3", 10, 4.0, 1.3),
+    ("all times x2", 10, 4.0, 2.0),
 )
 
 
@@ -317,54 +320,82 @@ def evidence() -> dict[str, object]:
     return traces
 
 
+@dataclass(frozen=True)
+class Work:
+    """All that is to be done, as calls that need no more than a number."""
+
+    times: float
+
+    def scenario(self, number: int) -> Row:
+        scenario = SCENARIOS[number]
+        runs = max(2, round(scenario.runs * self.times))
+        return play(replace(scenario, runs=runs), number)
+
+    def whole(self, number: int) -> Row:
+        name, runs, rate, slow = WHOLE[number]
+        return whole(name, max(1, round(runs * self.times)), rate=rate, slow=slow)
+
+
+def measure(times: float, jobs: int) -> tuple[list[Row], list[engines.Scores]]:
+    """Run everything, on `jobs` cores."""
+    work, rows = Work(times), []
+    with ProcessPoolExecutor(jobs, mp_context=get_context("fork")) as pool:
+        # The long ones first, so that no core waits for another in the end.
+        last = [pool.submit(work.whole, number) for number in range(len(WHOLE))]
+        scores = pool.submit(_engines, max(8, round(60 * times)))
+        futures = [pool.submit(work.scenario, number) for number in range(len(SCENARIOS))]
+        for number, future in enumerate([*futures, *last], 1):
+            rows.append(done := future.result())
+            print(
+                f"{number}/{len(futures) + len(last)} {done.judge}: {done.group}, {done.name},"
+                f" {done.rate:g}/s: {done.aborted} aborted, {done.completed} completed"
+                f" of {done.runs}",
+                file=sys.stderr,
+                flush=True,
+            )
+        return rows, scores.result()
+
+
+def _engines(runs: int) -> list[engines.Scores]:
+    return list(engines.compare(SEED, runs))
+
+
+SCENARIOS = tuple(chain(identical(), at_the_margin(), harmed(), rivals()))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--full", action="store_true", help="five times as many rollouts")
     parser.add_argument("--quick", action="store_true", help="a twentieth, to try the study itself")
+    parser.add_argument("--jobs", type=int, default=1, help="on so many cores")
     parser.add_argument("--render", action="store_true", help="write the page of judge.json anew")
     options = parser.parse_args()
     if options.render:
         render(json.loads((RESULTS / "judge.json").read_text()))
         return
-    times = 5 if options.full else 1
-    began = perf_counter()
-    rows = []
-    scenarios = list(chain(identical(), at_the_margin(), harmed(), rivals()))
-    for number, scenario in enumerate(scenarios):
-        if options.quick:
-            scenario = replace(scenario, runs=max(2, scenario.runs // 20))
-        rows.append(play(scenario, number, times))
-        done = rows[-1]
-        print(
-            f"{number + 1}/{len(scenarios)} {done.judge}: {done.group}, {done.name},"
-            f" {done.rate:g}/s: {done.aborted} aborted, {done.completed} completed of {done.runs}",
-            file=sys.stderr,
-            flush=True,
-        )
-    for name, runs, rate, slow in WHOLE:
-        share = 0.05 if options.quick else times
-        rows.append(whole(name, max(1, round(runs * share)), rate=rate, slow=slow))
-        done = rows[-1]
-        print(
-            f"whole rollouts, {name}, {rate:g}/s: {done.aborted} aborted, {done.completed}"
-            f" completed of {done.runs}",
-            file=sys.stderr,
-            flush=True,
-        )
-    scores = list(engines.compare(SEED, 8 if options.quick else 60 * times))
+    began, used = perf_counter(), _processor_s()
+    measured = cost()
+    rows, scores = measure(5 if options.full else 0.05 if options.quick else 1, options.jobs)
     result = {
         "seed": SEED,
         "machine": f"{platform.machine()}, Python {platform.python_version()}",
         "minutes": round((perf_counter() - began) / 60, 1),
+        "processor_minutes": round((_processor_s() - used) / 60, 1),
         "rollouts": sum(row.runs for row in rows),
         "rows": [asdict(row) for row in rows],
         "engines": [asdict(score) for score in scores],
         "evidence": evidence(),
-        "cost": asdict(measured := cost()) | {"share": measured.share},
+        "cost": asdict(measured) | {"share": measured.share},
     }
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / "judge.json").write_text(json.dumps(result, indent=1) + "\n")
     render(result)
+
+
+def _processor_s() -> float:
+    """Return the processor time of this process and of those that have ended."""
+    own, others = getrusage(RUSAGE_SELF), getrusage(RUSAGE_CHILDREN)
+    return own.ru_utime + own.ru_stime + others.ru_utime + others.ru_stime
 
 
 def render(result: dict[str, object]) -> None:

@@ -30,7 +30,7 @@ def write(result: dict[str, Any]) -> str:
         {name: "\n".join(lines) for name, lines in parts.items()},
         rollouts=f"{result['rollouts']:,}",
         seed=result["seed"],
-        minutes=f"{result['minutes']:g}",
+        minutes=f"{result['processor_minutes']:g}",
         machine=result["machine"],
     )
 
