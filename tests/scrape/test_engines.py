@@ -21,16 +21,63 @@ TRTLLM = b"""trtllm_num_requests_running{model_name="m"} 5.0
 trtllm_num_requests_waiting{model_name="m"} 2.0
 trtllm_kv_cache_utilization{model_name="m"} 0.25
 """
+TRITON = b"""nv_trt_llm_request_metrics{model="m",request_type="waiting",version="1"} 2
+nv_trt_llm_request_metrics{model="m",request_type="max",version="1"} 512
+nv_trt_llm_request_metrics{model="m",request_type="scheduled",version="1"} 5
+nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type="fraction",model="m"} 0.25
+"""
 SEEN = Sample(waiting=2, running=5, kv_usage=0.25)
 
 
 @pytest.mark.parametrize(
     ("engine", "text"),
-    [("vllm", VLLM), ("vllm", VLLM_OLD), ("sglang", SGLANG), ("trtllm", TRTLLM)],
+    [
+        ("vllm", VLLM),
+        ("vllm", VLLM_OLD),
+        ("sglang", SGLANG),
+        ("trtllm", TRTLLM),
+        ("triton", TRITON),
+    ],
 )
 def test_each_engine_is_read_by_its_names(engine, text):
     assert read_sample(text, ENGINES[engine]) == SEEN
     assert read_sample(text, engine_named("")) == SEEN
+
+
+@pytest.mark.parametrize(
+    ("engine", "text"),
+    [
+        ("vllm", VLLM + b'vllm:cache_config_info{block_size="16",num_gpu_blocks="100"} 1.0\n'),
+        ("sglang", SGLANG + b'sglang:cache_config_info{page_size="16",num_pages="100"} 1.0\n'),
+        (
+            "trtllm",
+            TRTLLM + b"trtllm_kv_cache_max_blocks 100\ntrtllm_kv_cache_tokens_per_block 16\n",
+        ),
+        (
+            "triton",
+            TRITON
+            + b'nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type="max",model="m"} 100\n'
+            + b'nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type="tokens_per",model="m"} 16\n',
+        ),
+    ],
+)
+def test_each_engine_says_how_much_its_cache_holds(engine, text):
+    assert read_sample(text, ENGINES[engine]).capacity == 1600
+
+
+def test_a_cache_whose_size_nobody_can_read_has_none():
+    for size in ("", "many", "9" * 40):
+        info = f'vllm:cache_config_info{{block_size="16",num_gpu_blocks="{size}"}} 1.0\n'
+        assert read_sample(VLLM + info.encode(), ENGINES["vllm"]).capacity == 0
+
+
+def test_adapters_in_the_accelerators_memory_are_told_from_the_others():
+    text = VLLM + b"".join(
+        b'vllm:lora_adapter_loaded{adapter_name="%b",level="%b"} %d\n' % one
+        for one in ((b"a", b"GPU", 1), (b"b", b"CPU", 1), (b"c", b"gpu", 0))
+    )
+    assert read_sample(text, ENGINES["vllm"]).resident == {"a"}
+    assert read_sample(VLLM, ENGINES["vllm"]).resident is None
 
 
 def test_an_engine_is_not_read_by_anothers_names():

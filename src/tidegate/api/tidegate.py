@@ -109,7 +109,7 @@ class ModelServerSpec(Model, frozen=True, kw_only=True):
     """Environment variables of `command`, added to Tidegate's own."""
     working_dir: str | None = None
     """Where `command` runs, by default where Tidegate does."""
-    engine: Literal["vllm", "sglang", "trtllm"] = "vllm"
+    engine: Literal["vllm", "sglang", "trtllm", "triton"] = "vllm"
     """Whose metric names the server speaks."""
     health: HealthCheck = HealthCheck()
     termination_grace_period_seconds: Annotated[float, Meta(ge=0)] = 30.0

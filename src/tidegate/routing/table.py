@@ -117,7 +117,7 @@ class Backend:
     endpoints: tuple[str, ...]
     """`host:port` of the endpoints that are ready, in a fixed order; may be empty."""
     engine: Mapping[str, str] = field(default_factory=dict)
-    """Endpoint → engine ("vllm", "sglang", "trtllm"), which names its metrics. External names
+    """Endpoint → engine ("vllm", "sglang", "trtllm", "triton"), which names its metrics. External names
     have none: nobody knows whether they have metrics."""
     h2c: bool = False
     """The servers speak HTTP/2 in clear text."""

@@ -1,9 +1,11 @@
 """Which metrics say what, per engine: one table, and a sample read by it.
 
 Names: vLLM `vllm/v1/metrics/loggers.py` (KV usage was `gpu_cache_usage_perc` before 0.10),
-SGLang `srt/metrics/collector.py`, TensorRT-LLM `tensorrt_llm/metrics/collector.py`. A server
-that runs several engines (data parallel) has a series for each: counts are added, of the
-KV-cache usage the fullest counts, for it is the one that preempts first.
+SGLang `srt/metrics/collector.py`, TensorRT-LLM `tensorrt_llm/metrics/collector.py`, Triton's
+TensorRT-LLM backend `custom_metrics_reporter`. A name may end in one label that the series must
+have: `name{label="value"}`. A server that runs several engines (data parallel) has a series for
+each: counts are added, of the KV-cache usage the fullest counts, for it is the one that preempts
+first.
 """
 
 import math
@@ -17,6 +19,9 @@ from tidegate.scrape.prometheus import find_series, parse_labels
 MAX_COUNT: Final = 1_000_000
 """A server that says it has more requests than that is broken, and counts as this busy."""
 
+MAX_TOKENS: Final = 1_000_000_000
+"""The same for a KV cache."""
+
 
 @dataclass(frozen=True, slots=True)
 class Engine:
@@ -26,6 +31,12 @@ class Engine:
     running: tuple[bytes, ...]
     kv_usage: tuple[bytes, ...]
     adapters: bytes | None = None
+    resident: bytes | None = None
+    """Adapters by `adapter_name` and `level`, where the server says which it holds."""
+    blocks: tuple[bytes, ...] = ()
+    """Gauges whose product is the KV cache's size in tokens: blocks, and tokens of one."""
+    cache_info: tuple[bytes, bytes, bytes] | None = None
+    """A series whose labels say so: its name, the labels of blocks and of tokens of one."""
     tokens: tuple[bytes, ...] = ()
     """Counters of prompt and of generated tokens: all of them are added."""
     looked_up: tuple[bytes, ...] = ()
@@ -41,6 +52,8 @@ ENGINES: Final[Mapping[str, Engine]] = {
         running=(b"vllm:num_requests_running",),
         kv_usage=(b"vllm:kv_cache_usage_perc", b"vllm:gpu_cache_usage_perc"),
         adapters=b"vllm:lora_requests_info",
+        resident=b"vllm:lora_adapter_loaded",
+        cache_info=(b"vllm:cache_config_info", b"num_gpu_blocks", b"block_size"),
         tokens=(b"vllm:prompt_tokens_total", b"vllm:generation_tokens_total"),
         looked_up=(b"vllm:prefix_cache_queries_total", b"vllm:gpu_prefix_cache_queries_total"),
         found=(b"vllm:prefix_cache_hits_total", b"vllm:gpu_prefix_cache_hits_total"),
@@ -49,6 +62,7 @@ ENGINES: Final[Mapping[str, Engine]] = {
         waiting=(b"sglang:num_queue_reqs",),
         running=(b"sglang:num_running_reqs",),
         kv_usage=(b"sglang:token_usage",),
+        cache_info=(b"sglang:cache_config_info", b"num_pages", b"page_size"),
         tokens=(b"sglang:prompt_tokens_total", b"sglang:generation_tokens_total"),
         looked_up=(b"sglang:prompt_tokens_total",),
         found=(b"sglang:cached_tokens_total",),
@@ -57,8 +71,18 @@ ENGINES: Final[Mapping[str, Engine]] = {
         waiting=(b"trtllm_num_requests_waiting",),
         running=(b"trtllm_num_requests_running",),
         kv_usage=(b"trtllm_kv_cache_utilization",),
+        blocks=(b"trtllm_kv_cache_max_blocks", b"trtllm_kv_cache_tokens_per_block"),
         # Its /metrics is a JSON list of iterations, emptied by whoever reads it.
         path="/prometheus/metrics",
+    ),
+    "triton": Engine(
+        waiting=(b'nv_trt_llm_request_metrics{request_type="waiting"}',),
+        running=(b'nv_trt_llm_request_metrics{request_type="scheduled"}',),
+        kv_usage=(b'nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type="fraction"}',),
+        blocks=(
+            b'nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type="max"}',
+            b'nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type="tokens_per"}',
+        ),
     ),
 }
 
@@ -67,6 +91,8 @@ ANY: Final = Engine(
     running=tuple(name for engine in ENGINES.values() for name in engine.running),
     kv_usage=tuple(name for engine in ENGINES.values() for name in engine.kv_usage),
     adapters=ENGINES["vllm"].adapters,
+    resident=ENGINES["vllm"].resident,
+    cache_info=ENGINES["vllm"].cache_info,
 )
 """For servers whose engine nobody named: the names of all differ, so the first found counts."""
 
@@ -88,6 +114,8 @@ def read_sample(text: bytes, engine: Engine) -> Sample | None:
         running=_count(running),
         kv_usage=min(1.0, max(kv_usage, default=0.0)),
         adapters=_adapters(text, engine.adapters) if engine.adapters else None,
+        resident=_resident(text, engine.resident) if engine.resident else None,
+        capacity=_capacity(text, engine),
     )
 
 
@@ -115,7 +143,9 @@ def read_totals(text: bytes, engine: Engine) -> Totals:
 def _values(text: bytes, names: Iterable[bytes]) -> list[float]:
     """Return the values of the first name that has any; what can't be true is left out."""
     for name in names:
-        values = [s.value for s in find_series(text, name) if 0.0 <= s.value < math.inf]
+        name, _, label = name.rstrip(b"}").partition(b"{")
+        series = (s for s in find_series(text, name) if label in s.labels)
+        values = [s.value for s in series if 0.0 <= s.value < math.inf]
         if values:
             return values
     return []
@@ -140,6 +170,35 @@ def _adapters(text: bytes, name: bytes) -> Adapters | None:
         running=_names(labels.get("running_lora_adapters", "")),
         waiting=_names(labels.get("waiting_lora_adapters", "")),
     )
+
+
+def _resident(text: bytes, name: bytes) -> frozenset[str] | None:
+    """Return the adapters in the accelerator's memory; None if the server doesn't say."""
+    series = list(find_series(text, name))
+    if not series:
+        return None
+    labels = [parse_labels(one.labels) for one in series if one.value > 0]
+    return frozenset(
+        one.get("adapter_name", "") for one in labels if "gpu" in one.get("level", "").lower()
+    )
+
+
+def _capacity(text: bytes, engine: Engine) -> int:
+    """Return how many tokens the KV cache holds, all engines of a server together; 0: unknown."""
+    if engine.blocks:
+        blocks, tokens = (_values(text, (name,)) for name in engine.blocks)
+        return int(min(sum(blocks) * tokens[0], MAX_TOKENS)) if blocks and tokens else 0
+    if engine.cache_info is None:
+        return 0
+    name, blocks_label, tokens_label = engine.cache_info
+    found = [parse_labels(one.labels) for one in find_series(text, name)]
+    sizes = [_digits(one, blocks_label) * _digits(one, tokens_label) for one in found]
+    return min(sum(sizes), MAX_TOKENS)
+
+
+def _digits(labels: Mapping[str, str], name: bytes) -> int:
+    value = labels.get(name.decode(), "")
+    return int(value) if value.isdecimal() and len(value) < 10 else 0
 
 
 def _names(joined: str) -> frozenset[str]:
