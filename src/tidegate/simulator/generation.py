@@ -236,6 +236,8 @@ class Generation:
             options = self.request.stream_options
             if options is not None and options.include_usage:
                 events.append(choice.face.usage_event(self._usage()))
+            else:
+                events[-1] = openai.signed(events[-1])
             events.append(openai.DONE)
         faults, sent = self._faults, self._events
         self._events += len(events)

@@ -316,6 +316,11 @@ def _ended(
     return tail
 
 
+def signed(event: bytes) -> bytes:
+    """Return a stream's last event that has a choice, with what made it: where no usage follows."""
+    return event.removesuffix(b"}\n\n") + b",%b}\n\n" % FINGERPRINT
+
+
 def error_body(error: RequestError) -> bytes:
     """Return vLLM's error body."""
     if error.status == HTTPStatus.UNAUTHORIZED:  # comes from a middleware of its own
