@@ -60,13 +60,14 @@ study-soak: $(READY) ## Twenty minutes of load and trouble: memory, losses, leak
 study-rollouts: $(READY) ## Kill and abort rollouts in the middle of every phase
 	@$(RUN)/pytest study/rollouts
 
-demo-vllm: $(READY) ## Updates of real vLLM servers, told as they happen: 15 minutes
+demo-vllm: $(READY) ## Real vLLM servers updated, killed, stopped: 15 minutes, 2.5 GB
 	@PYTHON=$(PYTHON) tests_vllm/install.sh $(VLLM) || exit 0; \
 		TIDEGATE_VLLM_HOME=$(abspath $(VLLM)) $(RUN)/python -m tests_vllm.demo docs/results/vllm.md
 
-test-vllm: $(READY) ## The same, and failures, as tests: 20 minutes, 2.5 GB of packages
+test-vllm: $(READY) ## The same, and the simulator beside it, as tests (PAGE=FILE: tell it)
 	@PYTHON=$(PYTHON) tests_vllm/install.sh $(VLLM) || exit 0; \
-		TIDEGATE_VLLM_HOME=$(abspath $(VLLM)) $(RUN)/python -m pytest -o timeout=1200 tests_vllm
+		TIDEGATE_VLLM_HOME=$(abspath $(VLLM)) TIDEGATE_VLLM_PAGE=$(PAGE) \
+		$(RUN)/python -m pytest -o timeout=1200 tests_vllm
 
 clean: ## Remove the virtual environment and all caches
 	@rm -rf $(VENV) $(VENV)-bench $(VENV)-study $(VLLM) .mypy_cache .ruff_cache .hypothesis .pytest_cache

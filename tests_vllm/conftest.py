@@ -1,4 +1,7 @@
-"""One deployment for all tests, and their order: each takes over the servers of the one before."""
+"""One deployment for all tests: each takes over the servers of the one before."""
+
+import os
+from pathlib import Path
 
 import pytest
 
@@ -13,4 +16,7 @@ def place(tmp_path_factory: pytest.TempPathFactory):
     if not (HOME / "bin" / "python").exists():
         pytest.skip(f"vLLM is not in {HOME}: make test-vllm")
     with deployed(tmp_path_factory.mktemp("vllm"), [], "--workers", "1", "--access-log") as up:
-        yield Place(up, Story(aloud=False))
+        story = Story(aloud=False)
+        yield Place(up, story)
+    if page := os.environ.get("TIDEGATE_VLLM_PAGE"):
+        story.write(Path(page))

@@ -11,8 +11,8 @@ from tests_vllm.place import Place, ask_text
 from tests_vllm.scenarios import BASE
 from tidegate.testing.waiting import wait_until
 
-STREAM = {"rate": 1.5, "max_tokens": 150}
-"""Some streams are under way at any time."""
+STREAM = {"rate": 0.8, "max_tokens": 600}
+"""Some streams are under way at any time: each takes seconds."""
 GONE = BASE.but(flags={"--model": "/nowhere"})
 LATE = BASE.but(startup_s=5.0)
 """No vLLM starts as fast as that."""

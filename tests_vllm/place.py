@@ -167,10 +167,14 @@ class Place:
 
     def ready(self, name: str, timeout_s: float = START_S) -> None:
         """Wait until a server is ready as its spec has it."""
+        lives: set[int] = set()
 
         def is_ready() -> bool:
             server = self.up.kubectl.json("modelserver", name)
             status, generation = server.get("status", {}), server["metadata"]["generation"]
+            lives.update(each.get("restarts", 0) for each in status.get("endpoints", ()))
+            # One end is its own or the last life's; of more there will be no end.
+            assert len(lives) < 3, status["conditions"]
             conditions = {each["type"]: each for each in status.get("conditions", ())}
             fresh = status.get("observedGeneration") == generation
             return fresh and conditions["Ready"]["status"] == "True"

@@ -1,5 +1,6 @@
 """Updates of what runs, under load: nodes, base model, adapter. Nothing may fail."""
 
+from collections.abc import Callable
 from typing import Any
 
 import openai
@@ -8,6 +9,7 @@ from tests_vllm.clients import assert_none_failed, check_api, client, load, say
 from tests_vllm.place import Place, Server, path_of
 from tidegate.testing import moving
 from tidegate.testing.moving import intend, moves, start, status, until, weights
+from tidegate.testing.waiting import wait_until
 
 BASE = Server()
 NEW_NODES = BASE.but(app="llm-new", flags={"--max-num-seqs": "32", "--block-size": "32"})
@@ -15,14 +17,25 @@ NEW_MODEL = BASE.but(app="llm-new", model="base-new")
 SHORT = NEW_MODEL.but(adapters=(), flags={"--max-model-len": "512"})
 """Without the adapter that clients use, and with room for half as much."""
 
-
 END_S = 240.0
 BRISK: dict[str, Any] = {
     "steps": [{"setWeight": 25}, {"setWeight": 50}],
-    "analysis": {**moving.BRISK["analysis"], "duration": "10s"},
+    "analysis": {
+        **moving.BRISK["analysis"],
+        "duration": "10s",
+        # Servers that share two cores are as fast as the others leave them.
+        "metrics": [{"name": name, "role": "Informative"} for name in ("ttft_p50", "itl_p50")],
+    },
     "bake": "5s",
     "drain": "30s",
 }
+CAREFUL = [
+    {"warm": {"percent": 50, "timeout": "20s"}},
+    {"shadow": {"percent": 100, "duration": "5s"}},
+    {"setWeight": 25},
+    {"setWeight": 50},
+]
+"""Before another model gets a request, copies warm it, and its answers are compared."""
 
 
 def node_update(place: Place) -> None:
@@ -52,7 +65,7 @@ def base_model_update(place: Place) -> None:
     up = place.up
     with load(place, "chat") as running, load(place, "tides-load", rate=1) as adapted:
         running.more(10)
-        start(up, "base", type="BaseModel", **BRISK)
+        start(up, "base", type="BaseModel", **{**BRISK, "steps": CAREFUL})
         seen = until(up, lambda now: blocking(now), "base", END_S)
         found = blocking(seen)
         for each in found.values():
@@ -93,7 +106,7 @@ def adapter_update(place: Place) -> None:
                 "unload": True,
             },
         )
-        until(up, lambda now: now["weights"]["effective"] == 50, "adapter", END_S)
+        follow(place, "adapter", lambda now: now["weights"]["effective"] == 50)
         assert all({"tides-v1", "tides-v2"} == each for each in place.adapters().values())
         story.say(f"tides-v2 is loaded by the rollout on {', '.join(place.adapters())}; 50 %")
         split = drawn(one, known, sessions)
@@ -105,18 +118,12 @@ def adapter_update(place: Place) -> None:
         intend(up, "adapter", promote="go")
         follow(place, "adapter", "Completed", lambda: keeps_both_until_the_end(place))
         assert set(drawn(one, known, sessions).values()) == {"v2"}
-        until(
-            up,
-            lambda _: set(map(frozenset, place.adapters().values())) == {frozenset({"tides-v2"})},
-        )
+        everywhere(place, {"tides-v2"})
         story.say("all sessions get v2; tides-v1 is unloaded everywhere")
         intend(up, "adapter", undo=True)
         follow(place, "adapter", "RolledBack")
         assert set(drawn(one, known, sessions).values()) == {"v1"}
-        until(
-            up,
-            lambda _: set(map(frozenset, place.adapters().values())) == {frozenset({"tides-v1"})},
-        )
+        everywhere(place, {"tides-v1"})
         story.say("undone: all sessions get v1; tides-v2 is unloaded everywhere")
     assert_none_failed(place, running.results)
 
@@ -168,20 +175,36 @@ def blocking(seen: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def follow(place: Place, name: str, end: str, look: Any = None) -> None:
-    """Wait for a rollout's end; tell of each change on the way."""
+def everywhere(place: Place, adapters: set[str]) -> None:
+    """Wait until all servers have just these adapters."""
+    what = f"all servers to have {adapters}"
+    wait_until(lambda: all(each == adapters for each in place.adapters().values()), 60, what)
 
-    def tell(seen: dict[str, Any]) -> bool:
+
+Reached = str | Callable[[dict[str, Any]], object]
+
+
+def follow(place: Place, name: str, end: Reached, look: Callable[[], None] = lambda: None) -> None:
+    """Wait until a rollout has reached a phase or a state; tell of each change on the way.
+
+    Args:
+        place: Where.
+        name: The rollout's.
+        end: A phase, or what its status has to fulfil.
+        look: Called again and again meanwhile.
+
+    """
+
+    def reached(seen: dict[str, Any]) -> bool:
         for entry in seen.get("history", ()):
             if entry["number"] > place.told.get(name, -1):
                 place.told[name] = entry["number"]
-                place.story.say(
-                    f"{name}: {entry['phase']}, {entry.get('weight', 0)} %: {entry['message']}"
-                )
-        if look is not None:
-            look()
-        if seen.get("phase") in {"Completed", "RolledBack", "Aborted"} - {end}:
-            raise AssertionError(f"{name} is {seen['phase']}: {seen.get('message')}")
-        return bool(seen.get("phase") == end)
+                weight = entry.get("weight", 0)
+                place.story.say(f"{name}: {entry['phase']}, {weight} %: {entry['message']}")
+        look()
+        phase = seen.get("phase")
+        if phase in {"RolledBack", "Aborted"} - {end}:
+            raise AssertionError(f"{name} is {phase}: {seen.get('message')}")
+        return phase == end if isinstance(end, str) else bool(end(seen))
 
-    until(place.up, tell, name, END_S)
+    until(place.up, reached, name, END_S)

@@ -18,10 +18,10 @@ from tidegate.load.result import Result
 HEAD = """\
 # Real vLLM behind the gateway
 
-Written by `make demo-vllm` on {day}. vLLM 0.32.0 (its CPU build) serves tiny Llamas of random
-weights with LoRA adapters; `tidegate up` starts, checks and stops it through
-`ModelServer.command`. {cores} cores ({machine}) shared with other work, {memory:.0f} GiB,
-{minutes:.0f} minutes. The times say nothing of GPUs; that nothing failed does.
+Written by a run of {day} (`make demo-vllm`, or `make test-vllm PAGE=…`). vLLM 0.32.0 (its CPU
+build) serves tiny Llamas of random weights with LoRA adapters; `tidegate up` starts, checks and
+stops it through `ModelServer.command`. {cores} cores ({machine}) shared with other work,
+{memory:.0f} GiB, {minutes:.0f} minutes. The times say nothing of GPUs; that nothing failed does.
 """
 
 
