@@ -5,7 +5,7 @@ import asyncio
 import msgspec
 import pytest
 
-from tidegate.judge.record import Record
+from tidegate.judge.record import Check, Record
 from tidegate.testing.endpoints import Seen, answer, scripted
 from tidegate.testing.gateway import GatewayUnderTest, gateway, pool, route, to
 from tidegate.testing.waiting import wait_for
@@ -113,6 +113,19 @@ async def test_pairs_tell_failed_and_different_answers():
             assert pairs[2][2] is False
             ours, own, _ = pairs[3]
             assert (ours.status, own.status, ours.arm, own.arm) == (500, 200, "llm-new", "llm")
+
+
+async def test_both_answers_of_a_pair_are_checked():
+    good, bad = says_text('{"a": 1}'), says_text("I cannot help with that")
+    async with scripted(good) as stable, scripted(bad) as canary:
+        pools = pool("llm", stable.address), pool("llm-new", canary.address)
+        async with gateway(*pools, route(RULE), rollout(100, "Shadow")) as gw:
+            pairs = pairing(gw)
+            await gw.post(ask("u", response_format={"type": "json_object"}))
+            await wait_for(lambda: pairs)
+            ours, own, _ = pairs[0]
+            assert (ours.checked, ours.failed_checks) == (True, Check.INVALID | Check.REFUSED)
+            assert (own.checked, own.failed_checks) == (True, 0)
 
 
 async def test_what_may_have_side_effects_is_not_copied():

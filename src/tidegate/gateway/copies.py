@@ -3,6 +3,7 @@
 import msgspec
 
 from tidegate.gateway import shadow
+from tidegate.gateway.checks import asked_of
 from tidegate.gateway.mirror import mirror
 from tidegate.gateway.payload import request_payload
 from tidegate.gateway.plane import Live, Plane
@@ -44,6 +45,7 @@ def _to_canary(plane: Plane, live: Live, to: Mirror, sent: Sent) -> Twin | None:
         short = shadow.shortened(sent.request)
         payload = request_payload(short, plane, sent.rule, sent.arm, sent.prefix)
     same = comparing and shadow.repeatable(sent.request.body)
-    twin = Twin(plane, sent.record, compare=comparing, same=same)
+    asked = asked_of(sent.request.body) if comparing else None
+    twin = Twin(plane, sent.record, asked, same=same)
     sending = twin.send(live, to, payload, sent.session)
     return twin if sending and comparing else None

@@ -14,7 +14,8 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
-from tidegate.gateway.answers import AnswerText
+from tidegate.gateway.answers import Answer, AnswerText
+from tidegate.gateway.checks import Asked, check
 from tidegate.gateway.framing import AnswerHead, is_stream
 from tidegate.gateway.plane import Live, Plane
 from tidegate.gateway.request import Incoming
@@ -86,6 +87,7 @@ class Twin:
     """A copy under way at the canary, and the client's own request, which it is paired with."""
 
     __slots__ = (
+        "_asked",
         "_handle",
         "_meter",
         "_ours",
@@ -99,21 +101,23 @@ class Twin:
         "record",
     )
 
-    def __init__(self, plane: Plane, own: Record, *, compare: bool, same: bool) -> None:
+    def __init__(self, plane: Plane, own: Record, asked: Asked | None, *, same: bool) -> None:
         """Make a copy.
 
         Args:
             plane: What sends it.
             own: The record of the client's own request.
-            compare: Whether both are compared when they are over.
+            asked: What it asked for, if both are compared when they are over.
             same: Whether both answers should be the same.
 
         """
+        compare = asked is not None
+        self._asked = asked
         self._plane = plane
         self._own: Record | None = own if compare else None
         self._same = same
-        self._ours = AnswerText() if same else None
-        self._theirs = AnswerText() if same else None
+        self._ours = AnswerText() if compare else None
+        self._theirs = AnswerText() if compare else None
         self._ticket: Ticket | None = None
         self._handle: Upstream | Dialing | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -229,11 +233,21 @@ class Twin:
         if own is None or self._timer is not None or not own.duration_s:
             return
         self._own = None
+        ours, theirs = self._look(self._ours, self.record), self._look(self._theirs, own)
         differ: bool | None = None
-        if self._ours is not None and self._theirs is not None and own.status < 400:
-            ours, theirs = self._ours.digest(), self._theirs.digest()
-            differ = None if ours is None or theirs is None else ours != theirs
+        if self._same and own.status < 400 and ours is not None and theirs is not None:
+            differ = ours.digest() != theirs.digest()
         self._plane.paired(self.record, own, differ)
+
+    def _look(self, text: AnswerText | None, record: Record) -> Answer | None:
+        """Read one of both answers, and note in its record what is wrong with it."""
+        answer = text.read() if text is not None else None
+        if answer is None or self._asked is None or record.status >= 400 or record.broken:
+            return answer
+        found = check(self._asked, answer)
+        if found is not None:
+            record.checked, record.failed_checks = True, int(found)
+        return answer
 
 
 def _queue(endpoint: Endpoint) -> bool:
