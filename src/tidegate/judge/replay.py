@@ -49,6 +49,7 @@ class Trial:
     exposed: int
     """Requests that the canary had by then."""
     reason: str
+    """The metric that failed, or that was waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,8 +169,15 @@ class _Trial:
 
     def _ended(self, outcome: str, now: float, exposed: int, verdict: Verdict | None) -> Trial:
         minutes = max(0.0, now - self._begin) / 60
-        reason = (verdict.waits_for or verdict.message) if verdict is not None else ""
+        reason = _reason(verdict) if verdict is not None else ""
         return Trial(outcome, minutes, self._setup.weights[max(self._at, 0)], exposed, reason)
+
+
+def _reason(verdict: Verdict) -> str:
+    """Return what a verdict is because of: a metric's label."""
+    if verdict.reason == "Tripwire":
+        return "the tripwire"
+    return verdict.waits_for or verdict.message.partition(":")[0]
 
 
 class _Dealer:
