@@ -94,6 +94,8 @@ class Run:
             self._end,
         )
         self._alive: set[Life] = set()
+        self._last = 0.0
+        """When a request ended last."""
         self._load = [0.0] * len(groups)
         self._pending_starts = len(self._sources)
 
@@ -157,7 +159,7 @@ class Run:
 
     def _await(self, kind: int, starts: Iterator[tuple[float, Turn]]) -> None:
         """Let the next conversation of a source come when it is due."""
-        following = next(starts, None)
+        following = next(starts, None) if self._fleet.now < self._end else None
         if following is None:
             self._pending_starts -= 1
             return
@@ -172,7 +174,8 @@ class Run:
     # a request's course
 
     def _arrive(self, turn: Turn, kind: int) -> None:
-        if self.workload.requests is not None and self.arrived >= self.workload.requests:
+        if self.arrived == self.workload.requests:
+            self._end = min(self._end, self._fleet.now)  # that was all
             return
         self.arrived += 1
         if self.arrived % 512 == 0:
@@ -274,6 +277,7 @@ class Run:
             self._send(waiter.owner)
 
     def _over(self, life: Life, ending: Ending, itl: float | None = None) -> None:
+        self._last = self._fleet.now
         self._alive.discard(life)
         self._count(life, ending, itl)
 
@@ -327,7 +331,7 @@ class Run:
             hit_rate=hits / max(1, queries),
             balance=sum(self._load) / len(self._load) / most if most else 1.0,
             preemptions=preemptions,
-            duration_s=self._fleet.now,
+            duration_s=self._last,
         )
 
 

@@ -74,6 +74,13 @@ def test_many_requests_fill_a_server_only_where_a_limit_says_so():
     assert float(room_of(one, settings=limited).usage(0.0)[0]) == pytest.approx(1.0)
 
 
+def test_an_objective_for_the_time_between_tokens_bounds_what_runs():
+    settings = Saturation(itl_seconds=0.01)
+    few, many = busy(Endpoint("a:1"), 2), busy(Endpoint("b:1"), 400)
+    assert float(room_of(few, settings=settings).usage(0.0)[0]) < 1.0
+    assert float(room_of(many, settings=settings).usage(0.0)[0]) >= 1.0
+
+
 def test_there_is_room_as_long_as_one_server_has_some():
     full, free = busy(Endpoint("a:1"), 12), busy(Endpoint("b:1"))
     full.note(Sample(waiting=9, running=3), 0.0)

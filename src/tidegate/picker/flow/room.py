@@ -77,6 +77,9 @@ class PoolRoom:
         else:
             seconds = model.prefill(pending, model.ttft_factor[at])
             counted = seconds / settings.prefill_seconds
+            if settings.itl_seconds is not None:
+                itl = model.itl(pool.load[at] + 1.0, model.itl_factor[at])
+                counted = np.maximum(counted, itl / settings.itl_seconds)
         if settings.max_concurrency is not None:
             counted = np.maximum(counted, pool.load[at] / settings.max_concurrency)
         return counted

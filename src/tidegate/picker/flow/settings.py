@@ -55,6 +55,9 @@ class Saturation(_Strict, frozen=True):
     from the answers before; it needs no metrics."""
     prefill_tokens: Annotated[int, Meta(ge=1)] = 32_768
     """The same where nothing is learnt, in tokens."""
+    itl_seconds: Annotated[float, Meta(gt=0)] | None = None
+    """Expected seconds between two tokens of an answer, as learnt: set it to your objective's,
+    and higher priorities keep it whatever the others send. It needs no metrics."""
     max_concurrency: Annotated[int, Meta(ge=1)] | None = None
     """Requests at a server, ours and others'; for servers without metrics."""
     metrics_staleness_threshold: str = "2s"
