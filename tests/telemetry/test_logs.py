@@ -142,6 +142,7 @@ def test_an_access_line_says_what_happened_to_a_request(written):
     read = written("json", "info")
     log = AccessLog("json")
     record = Record(started_at=1e9, route="default/r", arm="a", model="m", status=200, events=3)
+    record.target = "m-v2"
     record.duration_s = 0.12345678
     log.note(record)
     log.flush()
@@ -153,6 +154,7 @@ def test_an_access_line_says_what_happened_to_a_request(written):
         "route": "default/r",
         "arm": "a",
         "model": "m",
+        "target": "m-v2",
         "status": 200,
         "events": 3,
         "duration_s": 0.123457,

@@ -47,6 +47,8 @@ def fields(record: Record) -> dict[str, Any]:
             told[name] = value
     if record.model:
         told["model"] = _clean(record.model)
+    if record.target:
+        told["target"] = record.target
     told["status"] = record.status
     for name in _NUMBERS:
         value = getattr(record, name)
