@@ -209,6 +209,12 @@ class Place:
             for name in self._running
         }
 
+    def targets(self, model: str) -> list[str]:
+        """Return what the gateway drew for each ended request for `model`, by its access log."""
+        mark = f" model={model} target="
+        lines = (line for line in self.up.log().splitlines() if mark in line)
+        return [line.partition(mark)[2].partition(" ")[0] for line in lines]
+
     def _reset(self) -> None:
         self.told.clear()
         self.up.kubectl("delete", "inferencerollout", "--all", "--timeout=60s")

@@ -91,8 +91,8 @@ def adapter_update(place: Place) -> None:
     up, story = place.up, place.story
     known = references(place)
     sessions = [f"session-{number}" for number in range(24)]
-    with load(place, "tides-load") as running, client(place) as one:
-        assert set(drawn(one, known, sessions).values()) == {"v1"}
+    with load(place, "tides-load") as running:
+        assert set(drawn(place, known, sessions).values()) == {"v1"}
         start(
             up,
             "adapter",
@@ -109,20 +109,20 @@ def adapter_update(place: Place) -> None:
         follow(place, "adapter", lambda now: now["weights"]["effective"] == 50)
         assert all({"tides-v1", "tides-v2"} == each for each in place.adapters().values())
         story.say(f"tides-v2 is loaded by the rollout on {', '.join(place.adapters())}; 50 %")
-        split = drawn(one, known, sessions)
+        split = drawn(place, known, sessions)
         counts = {side: list(split.values()).count(side) for side in ("v1", "v2")}
         story.say(f"{len(split)} sessions ask `tides`: {counts['v1']} get v1, {counts['v2']} v2")
         assert min(counts.values()) >= 4
-        assert drawn(one, known, sessions) == split
+        assert drawn(place, known, sessions) == split
         story.say("asked again, all of them get the same one")
         intend(up, "adapter", promote="go")
         follow(place, "adapter", "Completed", lambda: keeps_both_until_the_end(place))
-        assert set(drawn(one, known, sessions).values()) == {"v2"}
+        assert set(drawn(place, known, sessions).values()) == {"v2"}
         everywhere(place, {"tides-v2"})
         story.say("all sessions get v2; tides-v1 is unloaded everywhere")
         intend(up, "adapter", undo=True)
         follow(place, "adapter", "RolledBack")
-        assert set(drawn(one, known, sessions).values()) == {"v1"}
+        assert set(drawn(place, known, sessions).values()) == {"v1"}
         everywhere(place, {"tides-v1"})
         story.say("undone: all sessions get v1; tides-v2 is unloaded everywhere")
     assert_none_failed(place, running.results)
@@ -148,14 +148,21 @@ def references(place: Place) -> dict[str, str]:
     return said
 
 
-def drawn(one: openai.OpenAI, known: dict[str, str], sessions: list[str]) -> dict[str, str]:
-    """Return which adapter answers each session; the answers have the client's name."""
-    found = {}
-    for session in sessions:
-        answer = say(one, "tides", session)
-        assert answer.model == "tides"
-        text = answer.choices[0].message.content
-        found[session] = next(name for name, said in known.items() if said == text)
+def drawn(place: Place, known: dict[str, str], sessions: list[str]) -> dict[str, str]:
+    """Return which adapter answers each session: the one that the gateway says it drew.
+
+    The answers have the client's name.
+    """
+    found: dict[str, str] = {}
+    before = len(place.targets("tides"))
+    with client(place) as one:
+        for session in sessions:
+            answer = say(one, "tides", session)
+            assert answer.model == "tides"
+            text = answer.choices[0].message.content
+            found[session] = next(name for name, said in known.items() if said == text)
+    wait_until(lambda: len(place.targets("tides")) == before + len(sessions), 30, "the access log")
+    assert place.targets("tides")[before:] == [f"tides-{name}" for name in found.values()]
     return found
 
 
