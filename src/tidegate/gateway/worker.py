@@ -18,11 +18,11 @@ from tidegate.gateway.plane import Live, Plane, Registry
 from tidegate.gateway.recorder import Recorder
 from tidegate.gateway.server import Listeners
 from tidegate.gateway.settings import WorkerSettings
+from tidegate.gateway.siblings import Siblings
 from tidegate.gateway.tally import Tally
 from tidegate.gateway.upstream import UpstreamPool
 from tidegate.picker.state import Event, Listed
 from tidegate.routing.snapshot import KINDS
-from tidegate.scrape.poll import Poller
 from tidegate.store.client import HttpStore
 from tidegate.store.informer import Informer
 from tidegate.telemetry import logs
@@ -85,14 +85,11 @@ async def _serve(
     registry = Registry(plane.clock)
     listeners = Listeners(plane)
     informer = Informer(store, KINDS)
-    poller = Poller(_noting(registry, metrics), rng=plane.rng)
+    siblings = Siblings(plane, registry, _noting(registry, metrics))
     metrics.watch(lambda: _gauges(plane))
 
     def swapped(live: Live) -> None:
-        backends = live.table.backends
-        poller.set_endpoints(
-            {each: b.engine.get(each, "") for b in backends for each in b.endpoints}
-        )
+        siblings.swapped(live)
         metrics.swapped(live.table, plane.now())
 
     table = LiveTable(plane, registry, informer, listeners, on_swap=swapped)
@@ -105,9 +102,10 @@ async def _serve(
     )
     await admin.start(settings.host, settings.metrics_port)
     listeners.start()
+    siblings.mesh.start()
     tasks = [
         plane.loop.create_task(_must_not_end(each))
-        for each in (informer.run(), table.run(), poller.run())
+        for each in (informer.run(), table.run(), siblings.poller.run())
     ]
     # What lives as long as the process needn't be looked at by every collection.
     gc.collect()
@@ -123,6 +121,7 @@ async def _serve(
     listeners.close()
     plane.pool.close()
     admin.close()
+    siblings.mesh.close()
 
 
 async def _must_not_end(work: Coroutine[None, None, None]) -> None:

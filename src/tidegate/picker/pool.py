@@ -58,6 +58,7 @@ class Pool:
         "latency",
         "load",
         "name",
+        "news",
         "pending",
         "picks",
         "prefix",
@@ -120,6 +121,9 @@ class Pool:
         self.scheduler = scheduler
         self.expected: list[tuple[float, int, Prefilling]] = []
         """A heap of when prompts should be computed whose first token nobody will see."""
+        self.news: list[tuple[int, int, Sequence[int]]] | None = None
+        """What prompts went where, for others to know: slot, hashes left out, the other hashes.
+        None: nobody wants to."""
         self.blocks: Blocks | None = None
         self.prefix: PrefixIndex | None = None
         self.latency: LatencyModel | None = None

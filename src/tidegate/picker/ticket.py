@@ -112,7 +112,9 @@ def _charge(pool: Pool, endpoint: Endpoint, slot: int, request: Request, now: fl
         if not cached:
             pool.last_miss[slot] = now
         prefill = max(1, prefill - cached)
-        prefix.note(slot, request.chain)
+        fresh = prefix.note(slot, request.chain)
+        if pool.news is not None and fresh < len(request.chain):
+            pool.news.append((slot, fresh, request.chain[fresh:]))
     pool.picks[slot] += 1
     if request.model is not None:
         pool.residency.sent(slot, request.model)
