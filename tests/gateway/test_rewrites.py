@@ -5,7 +5,7 @@ from collections import Counter
 
 import msgspec
 
-from tidegate.picker.state import Listed
+from tidegate.picker.state import Listed, Model
 from tidegate.scrape.models import parse_models
 from tidegate.testing.endpoints import Seen, answer, scripted
 from tidegate.testing.gateway import gateway, pool, route, to
@@ -124,3 +124,14 @@ async def test_the_models_list_names_what_clients_ask_for():
             gw.registry.note(server.address, Listed(parse_models(models)))
             got = msgspec.json.decode((await gw.get("/v1/models")).body)
             assert {each["id"] for each in got["data"]} == {"review-1", "review"}
+
+
+async def test_a_target_that_nobody_has_listed_yet_is_sent_for_it_may_have_been_loaded_since():
+    async with scripted(echo) as server:
+        manifests = pool("llm", server.address), route(RULE), rewrite(**{"review-2": 1})
+        async with gateway(*manifests) as gw:
+            gw.registry.note(server.address, Listed((Model(id="base"), Model(id="review-1"))))
+            got = await gw.post(ask("review"))
+            assert got.status == 200
+            plain = await gw.post(ask("review-2"))
+            assert plain.status == 404

@@ -220,6 +220,11 @@ class Exchange:
             asked.subset = picking.subset(request.headers)
         self._asked_for = asked
         pick = schedule(pool, asked, plane.rng)
+        if isinstance(pick, Nobody) and pick.reason == "ModelNotFound" and self._renamer:
+            # A resource says that the model is there, and our list is some seconds old: it may
+            # have been loaded since. The endpoint knows.
+            asked.model = None
+            pick = schedule(pool, asked, plane.rng)
         if isinstance(pick, Nobody):
             self._refuse(*picking.refusal(pick, backend, model))
             return
