@@ -57,8 +57,9 @@ study-soak: $(READY) ## Twenty minutes of load and trouble: memory, losses, leak
 	@UV_PROJECT_ENVIRONMENT=$(VENV)-study $(UV) sync --quiet --locked --group study
 	@$(VENV)-study/bin/python study/soak.py $(STUDY)
 
-study-rollouts: $(READY) ## Kill and abort rollouts in the middle of every phase
+study-rollouts: $(READY) ## Kill, abort, spoil and walk rollouts (minutes; see docs/results)
 	@$(RUN)/pytest study/rollouts
+	@$(RUN)/python study/walks.py
 
 demo-vllm: $(READY) ## Real vLLM servers updated, killed, stopped: 15 minutes, 2.5 GB
 	@PYTHON=$(PYTHON) tests_vllm/install.sh $(VLLM) || exit 0; \
