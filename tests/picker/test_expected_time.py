@@ -2,11 +2,16 @@
 
 from random import Random
 
+import numpy as np
+import pytest
+
+from tidegate.picker.candidates import Candidates
 from tidegate.picker.config import default_scheduler
 from tidegate.picker.endpoint import Endpoint
 from tidegate.picker.pool import Pool
 from tidegate.picker.request import Pick, Request
 from tidegate.picker.schedule import schedule
+from tidegate.picker.scorers import predicted_latency
 from tidegate.picker.state import Adapters, Finished, Listed, Model, Sample, Started
 from tidegate.picker.ticket import begin
 
@@ -70,3 +75,21 @@ def test_a_new_adapter_goes_where_it_fits():
     free.note(Started(), 0.0)
     assert picked(pool, Request(0.0, "x", prompt=100)) == "b:1"
     free.note(Finished(None), 0.0)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_few_candidates_are_scored_as_many_are(seed: int, monkeypatch: pytest.MonkeyPatch):
+    rng = Random(seed)
+    endpoints = [Endpoint(f"h:{number}") for number in range(rng.randint(1, 16))]
+    pool = pool_of(*endpoints)
+    assert pool.latency is not None
+    for endpoint in endpoints:
+        endpoint.note(Sample(waiting=rng.randint(0, 9), running=rng.randint(0, 9)), 0.0)
+        endpoint.note(Started(rng.randint(0, 5000), 200), 0.0)
+    warmed(pool, endpoints[0], Request(0.0, chain=[1, 2, 3], prompt=200))
+    pool.latency.ttft_factor[0], pool.latency.itl_factor[-1] = 1.7, 0.6
+    asked = Request(0.0, chain=[1, 2, 4], prompt=rng.randint(0, 300), output=rng.choice([0, 5]))
+    scorer = predicted_latency.PredictedLatencyScorer()
+    few = scorer.score(Candidates(pool, asked))
+    monkeypatch.setattr(predicted_latency, "FEW", 0)
+    np.testing.assert_allclose(few, scorer.score(Candidates(pool, asked)), rtol=1e-9)

@@ -328,8 +328,9 @@ class Exchange:
         at = self._progress = self._plane.clock()
         if record.ttft_s is None:
             record.ttft_s = at - self.request.began
-            if self._ticket is not None:
-                self._ticket.answered(at, learn=record.streamed)
+            # Of an answer that comes whole, the end says it all.
+            if record.streamed and self._ticket is not None:
+                self._ticket.answered(at)
         record.response_bytes += len(data)
         if self._meter is not None:
             self._meter.feed(data, at)

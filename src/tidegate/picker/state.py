@@ -231,12 +231,16 @@ def _finished(state: EndpointState, event: Finished, now: float) -> EndpointStat
 
 
 def _holding(state: EndpointState, requests: int, prefill: int, tokens: int) -> EndpointState:
-    in_flight = max(0, state.in_flight + requests)
+    # Twice for every request: comparing costs a quarter of max().
+    in_flight = state.in_flight + requests
+    in_flight = in_flight if in_flight > 0 else 0  # noqa: FURB136
+    prefill += state.prefill
+    tokens += state.tokens
     return replace(
         state,
         in_flight=in_flight,
-        prefill=max(0, state.prefill + prefill),
-        tokens=max(0, state.tokens + tokens),
+        prefill=prefill if prefill > 0 else 0,  # noqa: FURB136
+        tokens=tokens if tokens > 0 else 0,  # noqa: FURB136
         load=in_flight + state.siblings.in_flight + state.others,
     )
 
