@@ -16,6 +16,7 @@ from tidegate.api.scheme import LEGACY_GROUP
 from tidegate.api.tidegate import ModelServer
 from tidegate.api.versions import upgrade
 from tidegate.routing.moves import Moves
+from tidegate.routing.objectives import objectives_by_pool
 from tidegate.routing.pickers import ADAPTERS, MissingConfig, config_text
 from tidegate.routing.rewrites import rewrites_by_pool
 from tidegate.routing.snapshot import Snapshot
@@ -56,6 +57,7 @@ class World:
         self.pools = self._all_pools()
         self.moves = Moves(snapshot.all(InferenceRollout).values())
         self._rewrites = rewrites_by_pool(snapshot, self.moves)
+        self._objectives = objectives_by_pool(snapshot, self.moves)
         self._servers = _Servers(snapshot.all(ModelServer).values())
         self._grants = frozenset(
             key for one in self._upgraded(gateway.ReferenceGrant) for key in _grants(one)
@@ -183,6 +185,7 @@ class World:
             rewrites=self._rewrites.get(key),
             labels=self._servers.labels(endpoints) if configured else {},
             picker=config if configured else "",
+            objectives=self._objectives.get(key),
             adapter_path=pool.metadata.annotations.get(ADAPTERS, ""),
         )
 

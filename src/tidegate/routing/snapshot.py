@@ -9,8 +9,10 @@ from tidegate.api.gateway import Gateway, GatewayClass, HTTPRoute, ReferenceGran
 from tidegate.api.inference import (
     InferenceModel,
     InferenceModelRewrite,
+    InferenceObjective,
     InferencePool,
     LegacyInferenceModelRewrite,
+    LegacyInferenceObjective,
     LegacyInferencePool,
 )
 from tidegate.api.meta import Key, Resource
@@ -27,6 +29,8 @@ KINDS: Final[tuple[type[Resource], ...]] = (
     InferenceModel,
     InferenceModelRewrite,
     LegacyInferenceModelRewrite,
+    InferenceObjective,
+    LegacyInferenceObjective,
     InferenceRollout,
     ModelServer,
     Service,

@@ -108,6 +108,25 @@ class Rewrites:
 
 
 @dataclass(frozen=True, slots=True)
+class Objectives:
+    """Which priority a request to a pool has: by the objective that it names, else by its model."""
+
+    by_name: Mapping[str, int] = field(default_factory=dict)
+    by_model: Mapping[str, int] = field(default_factory=dict)
+    by_prefix: tuple[tuple[str, int], ...] = ()
+    """Of models that begin so; the first counts."""
+
+    def of_model(self, model: str | None) -> int:
+        """Return the priority of requests for `model` that name no objective."""
+        if model is None:
+            return 0
+        known = self.by_model.get(model)
+        if known is not None:
+            return known
+        return next((p for prefix, p in self.by_prefix if model.startswith(prefix)), 0)
+
+
+@dataclass(frozen=True, slots=True)
 class Backend:
     """What a backendRef names, resolved."""
 
@@ -117,8 +136,8 @@ class Backend:
     endpoints: tuple[str, ...]
     """`host:port` of the endpoints that are ready, in a fixed order; may be empty."""
     engine: Mapping[str, str] = field(default_factory=dict)
-    """Endpoint → engine ("vllm", "sglang", "trtllm", "triton"), which names its metrics. External names
-    have none: nobody knows whether they have metrics."""
+    """Endpoint → engine ("vllm", "sglang", "trtllm", "triton"), which names its metrics. External
+    names have none: nobody knows whether they have metrics."""
     h2c: bool = False
     """The servers speak HTTP/2 in clear text."""
     port: int | None = None
@@ -129,6 +148,8 @@ class Backend:
     """Endpoint → the labels of its model server, for pools whose picking has a config."""
     picker: str = ""
     """The pool's `EndpointPickerConfig` as YAML; '' where it has none."""
+    objectives: Objectives | None = None
+    """Of a pool, whose requests are how important; None: all are alike."""
     adapter_path: str = ""
     """Where servers find adapters, `{adapter}` for the name; '': none are loaded for requests."""
     key: str = field(init=False, compare=False, repr=False)
