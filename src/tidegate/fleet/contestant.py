@@ -11,7 +11,7 @@ from tidegate.fleet.balancers import BALANCERS, Balancer
 from tidegate.fleet.workload import WorkloadError
 from tidegate.picker.config import Scheduler, default_scheduler, parse_config, simple_scheduler
 from tidegate.picker.endpoint import Endpoint
-from tidegate.picker.flow.settings import FlowSettings, parse_flow
+from tidegate.picker.flow.settings import FlowSettings
 from tidegate.picker.pool import Pool
 from tidegate.picker.request import Pick, Request
 from tidegate.picker.schedule import schedule
@@ -61,8 +61,7 @@ def described(name: str, text: str, *, scrape_s: float = DEFAULT_SCRAPE_S) -> Co
     Without its section `flowControl` it has the default one.
     """
     scheduler = parse_config(text)
-    flow = parse_flow(scheduler.spec.flow_control)
-    return Contestant(name=name, scheduler=scheduler, flow=flow, scrape_s=scrape_s)
+    return Contestant(name=name, scheduler=scheduler, flow=scheduler.flow, scrape_s=scrape_s)
 
 
 def rival(name: str) -> Contestant:

@@ -20,6 +20,7 @@ from tidegate.picker.filters import FILTERS
 from tidegate.picker.filters.healthy import HealthyFilter
 from tidegate.picker.filters.model import ModelFilter
 from tidegate.picker.filters.prefix import PrefixCacheAffinityFilter
+from tidegate.picker.flow.settings import FlowSettings, parse_flow
 from tidegate.picker.latency import LatencySettings
 from tidegate.picker.pickers import PICKERS
 from tidegate.picker.pickers.max_score import MaxScorePicker
@@ -127,6 +128,8 @@ class Scheduler:
     """Set where something looks at expected latencies."""
     counts_tokens: bool = False
     """Whether requests' tokens are counted."""
+    flow: FlowSettings = field(default_factory=FlowSettings)
+    """Who waits, and when."""
     spec: EndpointPickerConfig = field(default_factory=EndpointPickerConfig)
     """What it was made of."""
 
@@ -215,8 +218,23 @@ def _scheduler(
         prefix=_base(prefix, PrefixSettings) if prefix is not None else None,
         latency=_base(latency, LatencySettings) if latency is not None else None,
         counts_tokens=counts,
+        flow=_flow(spec),
         spec=spec,
     )
+
+
+def _flow(spec: EndpointPickerConfig) -> FlowSettings:
+    """Return the queues' settings; the detector may be a plugin that is referred to."""
+    value = dict(spec.flow_control or {})
+    detector = value.get("saturationDetector")
+    if isinstance(detector, dict) and "pluginRef" in detector:
+        name = detector["pluginRef"]
+        found = next((p for p in spec.plugins if (p.name or p.type) == name), None)
+        if found is None:
+            where = "flowControl.saturationDetector.pluginRef"
+            raise FieldError(where, name, "the name of one of the plugins")
+        value["saturationDetector"] = found.parameters or {}
+    return parse_flow(value)
 
 
 def _base(settings: msgspec.Struct, kind: type[_P]) -> _P:

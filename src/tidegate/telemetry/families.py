@@ -116,6 +116,25 @@ ENDPOINTS: Final = Family(
     "Endpoints as this worker sees them: healthy, unhealthy (scrapes fail) or ejected "
     "(requests failed).",
 )
+QUEUE: Final = Family(
+    "tidegate_queue_size",
+    "gauge",
+    ("pool", "priority"),
+    "Requests that wait because the pool has no room.",
+)
+QUEUE_WAIT: Final = Family(
+    "tidegate_queue_wait_seconds",
+    "histogram",
+    ("pool", "priority"),
+    "How long requests waited that then went on; those that found room aren't counted.",
+    (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0),
+)
+QUEUE_REFUSED: Final = Family(
+    "tidegate_queue_refused_total",
+    "counter",
+    ("pool", "priority"),
+    "Requests that found no place in the queue, lost it, or waited too long: answered 429.",
+)
 ARM_WEIGHT: Final = Family(
     "tidegate_arm_weight",
     "gauge",
@@ -149,6 +168,9 @@ FAMILIES: Final = (
     IN_FLIGHT,
     CONNECTIONS,
     ENDPOINTS,
+    QUEUE,
+    QUEUE_WAIT,
+    QUEUE_REFUSED,
     ARM_WEIGHT,
     TABLE_SWAPS,
     TABLE_TIME,

@@ -36,6 +36,18 @@ Labels: TypeAlias = tuple[str, str, str, str, str]
 """As `families.ROUTED`."""
 
 
+class Queue(NamedTuple):
+    """One priority of a pool, where any ever waited."""
+
+    pool: str
+    priority: int
+    waiting: int
+    waits: tuple[int, ...]
+    """Requests that waited and went on, by how long: see `families.QUEUE_WAIT`."""
+    waited_s: float
+    refused: int
+
+
 class Gauges(NamedTuple):
     """What is true now, read when a snapshot is taken."""
 
@@ -45,6 +57,7 @@ class Gauges(NamedTuple):
     """By pool."""
     clock: float = 0.0
     """Now, on the clock of the endpoints' states."""
+    queues: Sequence[Queue] = ()
 
 
 class _Histogram:
@@ -153,13 +166,17 @@ class Metrics:
             f.REJECTED.name: [Value((key,), count) for key, count in self._rejected.items()],
             f.ARM_WEIGHT.name: [Value(key, weight) for key, weight in self._weights.items()],
             f.ENDPOINTS.name: _by_state(now),
+            f.QUEUE.name: [Value((q.pool, str(q.priority)), q.waiting) for q in now.queues],
+            f.QUEUE_REFUSED.name: [Value((q.pool, str(q.priority)), q.refused) for q in now.queues],
             f.IN_FLIGHT.name: [Value((), now.requests_in_flight)],
             f.CONNECTIONS.name: [Value((), now.connections)],
             f.TABLE_SWAPS.name: [Value((), self._swaps)],
             f.TABLE_TIME.name: [Value((), self._swapped_at)],
             f.BUILD.name: [Value((VERSION,), 1)],
         }
-        return encode(Snapshot(values | self._summed(), self._histograms()))
+        waits = [Buckets((q.pool, str(q.priority)), q.waits, q.waited_s) for q in now.queues]
+        histograms = self._histograms() | {f.QUEUE_WAIT.name: waits}
+        return encode(Snapshot(values | self._summed(), histograms))
 
     def _row(self, key: tuple[str, str, str, str, str, int]) -> _Row:
         if len(self._rows) >= MAX_ROWS:

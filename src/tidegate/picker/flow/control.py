@@ -91,6 +91,14 @@ class FlowControl:
         """Seconds between two dispatches from the queues, lately."""
         self._taken_at = -inf
 
+    def use(self, settings: FlowSettings) -> None:
+        """Go by other settings; who waits stays, within the bounds or not."""
+        self.settings = settings
+        for priority, (queue, _) in self._bands.items():
+            self._bands[priority] = queue, settings.band(priority)
+        self._lowest = min(band.limit for _, band in self._bands.values())
+        self._credit = 0
+
     # going on
 
     def open(self, priority: int, now: float) -> bool:

@@ -32,6 +32,11 @@ class PoolRoom:
         self._settings = settings
         self._stale_after_s = settings.stale_after_s
 
+    def use(self, settings: Saturation) -> None:
+        """Go by other thresholds."""
+        self._settings = settings
+        self._stale_after_s = settings.stale_after_s
+
     def look(self, now: float, limit: float) -> Look:
         """Return the room at `now`; `spare` is counted up to the usage `limit`."""
         usage = self.usage(now)
