@@ -11,8 +11,18 @@ from bench.setup import Place, Running, Variant
 MODEL_HEADER: Final = "X-Gateway-Model-Name"
 
 
-def pool(name: str, ports: tuple[int, ...]) -> list[dict[str, Any]]:
-    """Return an InferencePool and the ModelServer that it selects."""
+LEAST_LOAD: Final = """
+plugins:
+- {type: healthy-filter}
+- {type: least-load-scorer}
+"""
+
+
+def pool(name: str, ports: tuple[int, ...], picker: str = "") -> list[dict[str, Any]]:
+    """Return an InferencePool and the ModelServer that it selects.
+
+    `picker` is the pool's `EndpointPickerConfig`, where it isn't the default.
+    """
     server = {
         "apiVersion": "tidegate.dev/v1alpha1",
         "kind": "ModelServer",
@@ -28,7 +38,19 @@ def pool(name: str, ports: tuple[int, ...]) -> list[dict[str, Any]]:
             "targetPorts": [{"number": 8000}],
         },
     }
-    return [server, selecting]
+    if not picker:
+        return [server, selecting]
+    selecting["metadata"] = {
+        "name": name,
+        "annotations": {"tidegate.dev/picker-config": f"{name}-picker"},
+    }
+    config = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": f"{name}-picker"},
+        "data": {"picker.yaml": picker},
+    }
+    return [config, server, selecting]
 
 
 def split(name: str, model: str) -> dict[str, Any]:
@@ -56,17 +78,19 @@ def _ref(name: str, weight: int) -> dict[str, Any]:
     return {"group": group, "kind": "InferencePool", "name": name, "weight": weight}
 
 
-def manifests(*, routes: int, big: tuple[int, ...], small: tuple[int, ...]) -> list[dict[str, Any]]:
+def manifests(
+    *, routes: int, big: tuple[int, ...], small: tuple[int, ...], picker: str = ""
+) -> list[dict[str, Any]]:
     """Return `routes` routes by model that split between a big and a small pool."""
     models = [MODEL] if routes == 1 else [f"model-{number}" for number in range(routes)]
     splits = [split(f"route-{number}", model) for number, model in enumerate(models)]
-    return [*pool("llm", big), *pool("llm-new", small), *splits]
+    return [*pool("llm", big, picker), *pool("llm-new", small, picker), *splits]
 
 
-def _starting(name: str, *flags: str) -> Any:
+def _starting(name: str, *flags: str, picker: str = "") -> Any:
     def start(place: Place, port: int, cpus: Cpus) -> Running:
         *big, small = place.backends
-        objects = manifests(routes=1, big=tuple(big), small=(small,))
+        objects = manifests(routes=1, big=tuple(big), small=(small,), picker=picker)
         return serve(place, name, port, cpus, objects, *flags)
 
     return start
@@ -102,7 +126,16 @@ OURS: Final = (
         "tidegate",
         _starting("tidegate"),
         package="tidegate",
-        does="by the body's model and session: weights, pick by load, health, retries, metrics",
+        does="by the body's model and session: weights, pick by cached prefix and expected time,"
+        " health, retries, metrics",
+        peer=False,
+    ),
+    Variant(
+        "tidegate-least-load",
+        "tidegate, least load",
+        _starting("tidegate-least-load", picker=LEAST_LOAD),
+        package="tidegate",
+        does="the same, but picks by load alone",
         peer=False,
     ),
     Variant(

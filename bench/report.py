@@ -33,6 +33,8 @@ AIMS: Final = (
 )
 GROWTH_AIM: Final = 1.3
 SUBJECT: Final = "tidegate"
+NOTES: Final = Path(__file__).parent / "notes.md"
+"""What profiles said, and what was tried: by hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +251,7 @@ def page(results: Results) -> str:
         does=markdown([["", "what a request gets beside being relayed"], *does]),
         growth=growth,
         sizes=", ".join(size.name for size in SIZES),
+        notes=NOTES.read_text(),
     )
 
 
@@ -295,7 +298,8 @@ third of the value are within the noise of a shared machine.
 
 More on one machine of few cores: requests/s says what one CPU carries while backend and load
 generator have enough; it is no measure of a bigger machine.
-"""
+
+{notes}"""
 
 
 def plot(results: Results, path: Path) -> None:
