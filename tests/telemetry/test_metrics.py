@@ -27,7 +27,7 @@ from tidegate.routing.table import (
 )
 from tidegate.telemetry import families as f
 from tidegate.telemetry import metrics as m
-from tidegate.telemetry.metrics import Gauges, Metrics, render
+from tidegate.telemetry.metrics import Gauges, Metrics, Queue, render
 from tidegate.telemetry.snapshot import Snapshot, Value, encode
 
 
@@ -270,7 +270,8 @@ def everything():
     )
     metrics.reject("MalformedRequest")
     metrics.swapped(table(a=1), 1.0)
-    metrics.watch(lambda: Gauges(endpoints={"default/a": ()}))
+    queue = Queue("default/a", 10, 3, (0, 2, *[0] * 11), 0.1, 4)
+    metrics.watch(lambda: Gauges(endpoints={"default/a": ()}, queues=[queue]))
     return metrics
 
 
@@ -294,3 +295,21 @@ def test_names_follow_the_conventions():
         assert bool(family.bounds) == (family.type == "histogram")
         assert list(family.bounds) == sorted(set(family.bounds))
         assert family.help.endswith(".")
+
+
+def test_what_waits_is_told_by_pool_and_priority():
+    metrics = Metrics()
+    queues = [
+        Queue("default/a", priority, waiting, (0, 2, *[0] * 11), 0.1, refused)
+        for priority, waiting, refused in ((-1, 7, 4), (10, 0, 0))
+    ]
+    metrics.watch(lambda: Gauges(queues=queues))
+    found = samples(metrics)
+    by_priority = {
+        dict(labels)["priority"]: value
+        for (name, labels), value in found.items()
+        if name == "tidegate_queue_size"
+    }
+    assert by_priority == {"-1": 7, "10": 0}
+    assert total(found, "tidegate_queue_refused_total") == 4
+    assert total(found, "tidegate_queue_wait_seconds_count") == 4
