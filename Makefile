@@ -68,7 +68,7 @@ demo-vllm: $(READY) ## Real vLLM servers updated, killed, stopped: 15 minutes, 2
 test-vllm: $(READY) ## The same, and the simulator beside it, as tests (PAGE=FILE: tell it)
 	@PYTHON=$(PYTHON) tests_vllm/install.sh $(VLLM) || exit 0; \
 		TIDEGATE_VLLM_HOME=$(abspath $(VLLM)) TIDEGATE_VLLM_PAGE=$(PAGE) \
-		$(RUN)/python -m pytest -o timeout=1200 tests_vllm
+		$(RUN)/python -m pytest -o timeout=3000 tests_vllm
 
 clean: ## Remove the virtual environment and all caches
 	@rm -rf $(VENV) $(VENV)-bench $(VENV)-study $(VLLM) .mypy_cache .ruff_cache .hypothesis .pytest_cache

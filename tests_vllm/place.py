@@ -21,7 +21,7 @@ from tidegate.testing.waiting import wait_until
 HOME = Path(os.environ.get("TIDEGATE_VLLM_HOME", ROOT / ".venv-vllm"))
 """Where `make` has put vLLM and the models."""
 MODELS = HOME / "models"
-START_S = 300.0
+START_S = 600.0
 """What a server may take to start on a machine with much else to do."""
 
 ENVIRONMENT = {

@@ -17,7 +17,7 @@ NEW_MODEL = BASE.but(app="llm-new", model="base-new")
 SHORT = NEW_MODEL.but(adapters=(), flags={"--max-model-len": "512"})
 """Without the adapter that clients use, and with room for half as much."""
 
-END_S = 240.0
+END_S = 400.0
 BRISK: dict[str, Any] = {
     "steps": [{"setWeight": 25}, {"setWeight": 50}],
     "analysis": {

@@ -85,6 +85,7 @@ class Story:
         body = [
             f"\n## {each.title}\n\n{each.about}\n\n```\n" + "\n".join(each.lines) + "\n```"
             for each in self.chapters
+            if each.lines
         ]
         page.write_text("\n".join([head, *body]) + "\n")
 

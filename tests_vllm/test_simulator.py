@@ -22,8 +22,9 @@ OWN = ("python_", "process_", "http_")
 
 @pytest.fixture(scope="module")
 def real(place: Place) -> str:
-    place.story.chapter("Simulator", "Beside a real server.")
+    place.story.chapter("7. The simulator beside it", "The same questions, the same metrics.")
     place.have({"llm": BASE})
+    place.story.say(f"{len(QUESTIONS)} questions go to both; {len(DIFFERENT)} answers may differ")
     return place.address("llm")
 
 
