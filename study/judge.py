@@ -15,6 +15,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from copy import copy
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from multiprocessing import get_context
@@ -30,11 +31,18 @@ from judging.rivals import MannWhitney, Threshold
 from judging.traffic import BEFORE_S, Traffic, World
 from judging.whole import Whole
 
+from tidegate.api.rollout import InferenceRolloutSpec
+from tidegate.controllers.case import Case
+from tidegate.controllers.rollouts import LOOK_S
+from tidegate.controllers.trail import Trail
+from tidegate.controllers.verdicts import Decider
 from tidegate.judge.block import Folder
 from tidegate.judge.ledger import Ledger, Step
 from tidegate.judge.metrics import METRICS, Settings
-from tidegate.judge.verdict import decide
-from tidegate.testing.records import Arm, traffic
+from tidegate.judge.record import Record
+from tidegate.rollout.plan import plan_of
+from tidegate.rollout.state import State
+from tidegate.testing.records import traffic
 
 SEED = 4242
 SPAN_S = 10.0
@@ -242,58 +250,55 @@ def whole(name: str, runs: int, *, rate: float, slow: float) -> Row:
 
 @dataclass(frozen=True)
 class Cost:
-    """CPU of judging 1,000 requests a second."""
+    """CPU of judging 1,000 requests a second, in a worker and in the controller."""
 
     fold_us: float
     """A record, in a worker."""
-    count_ms: float
-    """Ten seconds of blocks, in the controller."""
-    decide_ms: float
-    explain_ms: float
+    look_ms: float
+    """One look in the controller: blocks taken in and counted, verdict, share of the weights;
+    numbers and sentences at each twentieth."""
 
     @property
     def share(self) -> float:
-        """Of one core: folding all, deciding each second, counting and explaining each ten."""
-        return (
-            1000 * self.fold_us / 1e6
-            + (self.count_ms + self.explain_ms) / 1e4
-            + (self.decide_ms / 1e3)
-        )
+        """Of one core."""
+        return 1000 * self.fold_us / 1e6 + self.look_ms / 1e3 / LOOK_S
 
 
 def cost() -> Cost:
-    """Measure on an hour's units, a minute at full rate."""
-    rng = Random(SEED)
-    slow = traffic(rng, seconds=3600, rate=2, weight=0.1, stable=Arm(errors=0.002))
-    ledger = Ledger(Settings(), "stable", "canary")
-    ledger.enter(Step(0.0, 10))
-    folder = Folder(span_s=10.0)
-    for record in slow:
-        folder.fold(record)
-    ledger.absorb(folder.take())
-    ledger.advance(3700.0)
-    busy = list(traffic(rng, seconds=60, rate=1000, weight=0.1, start=3700.0))
+    """Measure ten minutes, with blocks of a second as workers ship them."""
+    busy = list(traffic(Random(SEED), seconds=60, rate=1000, weight=0.1))
     for index, record in enumerate(busy):
         record.request_bytes = (500, 3000, 9000, 40_000)[index % 4]
-    began = process_time()
-    for record in busy:
-        folder.fold(record)
-    fold = process_time() - began
-    blocks = folder.take()
-    began = process_time()
-    for end in range(3710, 3770, 10):
-        ledger.absorb(each for each in blocks if end - 10 <= each.place.start < end)
-        ledger.advance(end + 130.0)
-    count = process_time() - began
-    began = process_time()
-    for _ in range(50):
-        decide(ledger, 3900.0, details=False)
-    deciding = process_time() - began
-    began = process_time()
-    for _ in range(5):
-        decide(ledger, 3900.0)
-    explaining = process_time() - began
-    return Cost(1e6 * fold / len(busy), 1e3 * count / 6, 1e3 * deciding / 50, 1e3 * explaining / 5)
+    trail = Trail("ns/r/", "stable", "canary")
+    plan = plan_of(InferenceRolloutSpec(stable="stable", canary="canary"))
+    state = State(run=1, plan=plan, stage="Progressing", step=2, effective=10, epoch=1)
+    case = Case("uid", state, state, {}, trail=trail, epoch=1, epoch_since=0.0)
+    decider, folder = Decider(state, trail), Folder(span_s=1.0)
+    folding = looking = 0.0
+    for look, blocks_s in enumerate(_half_seconds(busy, folder)):
+        folding += blocks_s
+        now = LOOK_S * (look + 1)
+        began = process_time()
+        trail.add("boot", look, folder.take())
+        decider.verdict(case, now)
+        trail.share(0.0)
+        looking += process_time() - began
+    looks = look + 1
+    return Cost(1e6 * folding / (10 * len(busy)), 1e3 * looking / looks)
+
+
+def _half_seconds(busy: list[Record], folder: Folder) -> Iterator[float]:
+    """Fold a minute ten times over, half a second at once; yield the processor time of each."""
+    for minute in range(10):
+        at = 0
+        for look in range(int(60 / LOOK_S)):
+            began = process_time()
+            while at < len(busy) and busy[at].started_at < LOOK_S * (look + 1):
+                record = copy(busy[at])
+                record.started_at += 60 * minute
+                folder.fold(record)
+                at += 1
+            yield process_time() - began
 
 
 def evidence() -> dict[str, object]:

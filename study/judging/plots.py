@@ -48,7 +48,9 @@ def _harm(rows: list[Row], path: Path) -> None:
     figure, axes = plt.subplots(figsize=(7.5, 0.3 * len(shown) + 1))
     axes.barh([row["name"] for row in shown], [row["exposed"] for row in shown], color=ACCENT)
     for at, row in enumerate(shown):
-        told = f" {row['exposed']:,.0f} in {row['minutes']:.0f} min"
+        minutes = row["minutes"]
+        took = f"{minutes:.0f} min" if minutes >= 2 else f"{60 * minutes:.0f} s"
+        told = f" {row['exposed']:,.0f} in {took}"
         axes.text(row["exposed"], at, told, va="center", color=INK)
     axes.set_xscale("log")
     axes.set_xlim(1, max(row["exposed"] for row in shown) * 8)

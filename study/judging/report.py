@@ -150,6 +150,11 @@ def _table(rows: list[Row]) -> Iterator[str]:
         )
 
 
+def _minutes(row: Row) -> str:
+    minutes: float = row["minutes"]
+    return f"{minutes:.0f}" if minutes >= 2 else f"{minutes:.1f}"
+
+
 def _percent(count: int, row: Row) -> str:
     return f"{100 * count / row['runs']:.0f} %"
 
@@ -165,7 +170,7 @@ def _harm(rows: list[Row]) -> Iterator[str]:
         yield (
             f"| {row['name']} | {row['rate']:g} | {row['runs']} | {_percent(row['aborted'], row)}"
             f" | {_percent(row['early'], row)} | {_percent(row['completed'], row)}"
-            f" | {row['minutes']:.0f} | {row['exposed']:,.0f} | {soon}"
+            f" | {_minutes(row)} | {row['exposed']:,.0f} | {soon}"
             f" | {by} |"
         )
 
@@ -207,11 +212,9 @@ def _engines(scores: list[Row]) -> Iterator[str]:
 def _cost(cost: dict[str, float]) -> list[str]:
     return [
         (
-            f"At 1,000 requests a second: {cost['fold_us']:.1f} us to fold a record (worker),"
-            f" {cost['count_ms']:.1f} ms to count ten seconds of blocks,"
-            f" {cost['decide_ms']:.2f} ms to decide, {cost['explain_ms']:.0f} ms to decide with"
-            " intervals and words (controller). Folding all, deciding each second, counting and"
-            f" explaining each ten take {100 * cost['share']:.2f} % of one core, measured as"
-            " processor time."
+            f"At 1,000 requests a second: {cost['fold_us']:.1f} us to fold a record (worker), and"
+            f" {cost['look_ms']:.1f} ms for one of two looks a second (controller: blocks counted,"
+            " verdict, the weights' share; numbers and sentences each ten seconds). Together"
+            f" {100 * cost['share']:.2f} % of one core, measured as processor time."
         )
     ]
