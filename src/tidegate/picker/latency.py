@@ -221,10 +221,16 @@ class LatencyModel:
 
 def _centre(model: Regression, factors: Vector) -> None:
     """Give what most factors have in common to the model: products stay, the median is 1."""
-    middle = float(np.median(factors)) if len(factors) else 1.0
+    middle = _median(factors) if len(factors) else 1.0
     if middle != 1.0:
         factors /= middle
         model.weights = [weight * middle for weight in model.weights]
+
+
+def _median(values: Vector) -> float:
+    # np.median imports numpy.ma when it is first called: a fifth of a second, amid requests.
+    ordered, count = np.sort(values), len(values)
+    return float(ordered[(count - 1) // 2] + ordered[count // 2]) / 2
 
 
 def _learn(
