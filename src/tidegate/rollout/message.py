@@ -123,6 +123,12 @@ def change(before: State, after: State) -> tuple[str, str]:
     if after.held and after.holds != before.holds:
         new = [each for each in after.holds if each not in before.holds] or list(after.holds)
         return new[-1].reason, new[-1].message
+    reason, text = _moved(before, after)
+    passed = after.shown != before.shown
+    return reason, f"{after.shown}: {text}" if passed else text
+
+
+def _moved(before: State, after: State) -> tuple[str, str]:
     if after.stage != before.stage:
         return after.reason, sentence(after)
     if before.held and not after.held:

@@ -154,6 +154,8 @@ class State(Model, frozen=True, kw_only=True):
     evidence: tuple[Evidence, ...] = ()
     waiting: str = ""
     """What the last verdict of this epoch waits for, in a sentence."""
+    shown: str = ""
+    """What the last verdict that let a step pass has shown, in a sentence."""
     history: tuple[HistoryEntry, ...] = ()
     """The last changes, oldest first."""
     transition: int = 0

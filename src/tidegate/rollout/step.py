@@ -85,7 +85,8 @@ def _take_verdict(state: State, verdict: Verdict, now: float) -> State:
     state = replace(state, evidence=verdict.evidence)
     judged = state.current is not None and state.current.kind in ("Analyze", "Shadow")
     if verdict.outcome == "pass":
-        return replace(state, passed=state.epoch, waiting="")
+        shown = verdict.message if judged else state.shown
+        return replace(state, passed=state.epoch, waiting="", shown=shown)
     state = replace(state, waiting=verdict.message if judged else "")
     if verdict.outcome == "inconclusive" and judged:
         why = f"{verdict.message}: promote to go on, or abort"
