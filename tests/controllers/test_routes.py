@@ -7,6 +7,7 @@ import pytest
 from tidegate.api.gateway import Gateway, GatewayClass, HTTPRoute
 from tidegate.api.inference import (
     InferenceModel,
+    InferenceModelRewrite,
     InferenceObjective,
     InferencePool,
     LegacyInferenceObjective,
@@ -249,3 +250,40 @@ async def test_what_refers_to_a_pool_is_told_whether_it_exists(engine, running, 
         engine, kind, key, lambda o: holds(o.status.conditions).get("Accepted") == "True"
     )
     assert by_model(kind).has_status
+
+
+async def test_a_model_name_that_an_older_model_of_the_pool_has_is_refused(engine, running, clock):
+    await put_pool(engine, "llm")
+    spec = {"poolRef": {"name": "llm"}, "modelName": "food-review"}
+    for name in ("a", "b"):
+        await put(engine, InferenceModel, Key("default", name), spec)
+        await eventually(
+            engine, InferenceModel, Key("default", name), lambda o: o.status.conditions
+        )
+    first = await engine.get(InferenceModel, Key("default", "a"))
+    second = await engine.get(InferenceModel, Key("default", "b"))
+    assert holds(first.status.conditions) == {"Accepted": "True"}
+    (refused,) = second.status.conditions
+    assert (refused.status, refused.reason) == ("False", "ModelNameInUse")
+    assert "'a'" in refused.message
+    await engine.delete(InferenceModel, Key("default", "a"))
+    await eventually(
+        engine,
+        InferenceModel,
+        Key("default", "b"),
+        lambda o: holds(o.status.conditions) == {"Accepted": "True"},
+    )
+
+
+async def test_a_rewrite_that_names_an_objective_is_told_if_it_is_not_there(engine, running):
+    await put_pool(engine, "llm")
+    key = Key("default", "w")
+    spec = {"poolRef": {"name": "llm"}, "rules": []}
+    noted = {"tidegate.dev/objective": "fast"}
+    await put(engine, InferenceModelRewrite, key, spec, annotations=noted)
+    told = await eventually(engine, InferenceModelRewrite, key, lambda o: o.status.conditions)
+    assert "found 'fast'" in told.status.conditions[0].message
+    await put(engine, InferenceObjective, Key("default", "fast"), {"poolRef": {"name": "llm"}})
+    await eventually(
+        engine, InferenceModelRewrite, key, lambda o: not o.status.conditions[0].message
+    )
