@@ -7,7 +7,7 @@ RUN := $(VENV)/bin
 VLLM := $(VENV)-vllm
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check golden bench serve docs study-judge study-simulator study-soak study-rollouts demo-vllm test-vllm clean
+.PHONY: help demo test check golden bench serve docs study-judge study-simulator study-soak study-picker study-rollouts demo-vllm test-vllm clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 28
@@ -56,6 +56,10 @@ study-simulator: $(READY) ## The simulator beside published numbers, and its vir
 study-soak: $(READY) ## Twenty minutes of load and trouble: memory, losses, leaks
 	@UV_PROJECT_ENVIRONMENT=$(VENV)-study $(UV) sync --quiet --locked --group study
 	@$(VENV)-study/bin/python study/soak.py $(STUDY)
+
+study-picker: $(READY) ## The picker beside others, nine workloads in virtual time (half an hour)
+	@UV_PROJECT_ENVIRONMENT=$(VENV)-study $(UV) sync --quiet --locked --group study
+	@$(VENV)-study/bin/python study/picker.py $(STUDY)
 
 study-rollouts: $(READY) ## Kill, abort, spoil and walk rollouts (minutes; see docs/results)
 	@$(RUN)/pytest study/rollouts
