@@ -42,7 +42,9 @@ class PoolRoom:
         usage = self.usage(now)
         if not len(usage):
             return Look(0.0, 0)  # nothing to protect: the pick says that nobody is there
-        spare = np.floor((limit - usage) * (1.0 / STEP))
+        most = self._settings.max_concurrency
+        step = STEP if most is None else max(STEP, 1.0 / most)
+        spare = np.floor((limit - usage) / step)
         return Look(float(usage.min()), int(spare[spare > 0].sum()))
 
     def usage(self, now: float) -> Vector:
