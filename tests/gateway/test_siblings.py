@@ -24,6 +24,7 @@ class Worker:
     pool: Pool
     endpoint: Endpoint
     changes: list[list[str]]
+    refreshed: list[str]
 
     def begin(self, chain=()):
         return begin(self.pool, self.endpoint, Request(0.0, "m", None, chain, 4000, 10), 0.0)
@@ -32,10 +33,14 @@ class Worker:
 @asynccontextmanager
 async def worker(folder, name):
     loop = asyncio.get_running_loop()
-    endpoint, pool, changes = Endpoint("a:1"), Pool("ns/p", default_scheduler()), []
+    endpoint, pool = Endpoint("a:1"), Pool("ns/p", default_scheduler())
+    changes, refreshed = [], []
     pool.set_endpoints([endpoint])
     sharing = Sharing(
-        name, wake=lambda: mesh.wake(), note=lambda _, event: endpoint.note(event, 0.0)
+        name,
+        wake=lambda: mesh.wake(),
+        note=lambda _, event: endpoint.note(event, 0.0),
+        refresh=refreshed.extend,
     )
     mesh = Mesh(
         loop,
@@ -47,7 +52,7 @@ async def worker(folder, name):
     sharing.set_pools({"a:1": endpoint}, {"p": pool})
     mesh.start()
     try:
-        yield Worker(sharing, mesh, pool, endpoint, changes)
+        yield Worker(sharing, mesh, pool, endpoint, changes, refreshed)
     finally:
         mesh.close()
 

@@ -26,7 +26,8 @@ class Worker:
         self.pool = Pool("ns/p", scheduler or default_scheduler())
         self.pool.set_endpoints(list(self.endpoints.values()))
         self.woken = 0
-        self.sharing = Sharing(name, wake=self.wake, note=self.note)
+        self.refreshed = []
+        self.sharing = Sharing(name, wake=self.wake, note=self.note, refresh=self.refreshed.extend)
         self.sharing.set_pools(self.endpoints, {"p": self.pool})
 
     def wake(self):
@@ -263,3 +264,17 @@ def test_workers_that_say_nothing_do_worse():
     hits, _ = simulated(1)
     hits_of_several, _ = simulated(4, every=1e9)
     assert hits_of_several < 0.9 * hits
+
+
+def test_who_asks_for_new_lists_hears_them_even_if_nothing_changed():
+    one, two = pair()
+    models = Listed((Model(id="m"),))
+    one.scrape("a:1", models)
+    talk(one, two)
+    two.sharing.ask_lists(["a:1"])
+    talk(two, one)
+    assert one.refreshed == ["a:1"]
+    one.scrape("a:1", models)
+    assert len(one.sharing.take()) == 1
+    one.scrape("a:1", models)
+    assert one.sharing.take() == []

@@ -5,6 +5,8 @@ with. An exchange ends exactly once: by `_finish`, which hands its record over.
 """
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 from typing import Final, Protocol
 
 from msgspec.structs import replace
@@ -12,6 +14,7 @@ from msgspec.structs import replace
 from tidegate.gateway import framing, models, picking, reply
 from tidegate.gateway.copies import Sent, copy
 from tidegate.gateway.framing import AnswerHead, frame
+from tidegate.gateway.gate import Gate, priority_of
 from tidegate.gateway.payload import request_payload
 from tidegate.gateway.plane import Live, Plane
 from tidegate.gateway.rename import Renamer, choose, renamed
@@ -21,6 +24,7 @@ from tidegate.gateway.sse import ABORTED, EventMeter
 from tidegate.gateway.upstream import Dialing, Failed, Headers, Upstream
 from tidegate.judge.record import Record
 from tidegate.picker.endpoint import Endpoint
+from tidegate.picker.flow.waiter import Waiter
 from tidegate.picker.pool import Pool
 from tidegate.picker.request import Nobody, Pick
 from tidegate.picker.request import Request as PickRequest
@@ -70,11 +74,14 @@ class Exchange:
         "_chunked",
         "_client",
         "_fallbacks",
+        "_gate",
+        "_go_on",
         "_handle",
         "_head_sent",
         "_heads",
         "_hints",
         "_keep_alive",
+        "_kept",
         "_live",
         "_match",
         "_meter",
@@ -89,6 +96,7 @@ class Exchange:
         "_ticket",
         "_timer",
         "_twin",
+        "_waiter",
         "record",
         "request",
     )
@@ -103,6 +111,10 @@ class Exchange:
         self._heads: dict[int, bytes] | None = None
         self._arm: Arm | None = None
         self._pool: Pool | None = None
+        self._gate: Gate | None = None
+        self._waiter: Waiter | None = None
+        self._go_on: Callable[[], None] | None = None
+        self._kept = 0
         self._asked_for: PickRequest | None = None
         self._ticket: Ticket | None = None
         self._chosen: Pick | None = None
@@ -219,18 +231,49 @@ class Exchange:
         if plane.settings.trust_client_headers:
             asked.subset = picking.subset(request.headers)
         self._asked_for = asked
+        gate = self._gate = live.gates.get(backend.identity)
+        if gate is not None:
+            priority = priority_of(backend, request, self._hints.model)
+            if not gate.open(priority, asked.now):
+                again = partial(self._looked, rule, arm, backend, live, request, draw, looked=False)
+                self._wait(gate, priority, request, again)
+                return
         pick = schedule(pool, asked, plane.rng)
-        if isinstance(pick, Nobody) and pick.reason == "ModelNotFound" and self._renamer:
+        self._dispatch(rule, arm, backend, live, request, draw, pick)
+
+    def _dispatch(
+        self,
+        rule: Rule,
+        arm: Arm,
+        backend: Backend,
+        live: Live,
+        request: Incoming,
+        draw: int,
+        pick: Pick | Nobody,
+        *,
+        looked: bool = False,
+    ) -> None:
+        plane, pool, asked = self._plane, self._pool, self._asked_for
+        if pool is None or asked is None or self._over:
+            return
+        missing = isinstance(pick, Nobody) and pick.reason == "ModelNotFound"
+        if missing and not looked and plane.adapters is not None:
+            again = partial(self._looked, rule, arm, backend, live, request, draw)
+            if plane.adapters.want(pool, backend.adapter_path, asked.model or "", again):
+                return
+        if missing and self._renamer:
             # A resource says that the model is there, and our list is some seconds old: it may
             # have been loaded since. The endpoint knows.
             asked.model = None
             pick = schedule(pool, asked, plane.rng)
         if isinstance(pick, Nobody):
-            self._refuse(*picking.refusal(pick, backend, model))
+            self._refuse(*picking.refusal(pick, backend, asked.model))
             return
         self._chosen = pick
         self._attempts_left = rule.retry.attempts
-        body = request.body
+        if pool.scheduler.roles is not None:
+            request = picking.told(request, pick.prefill)
+        body, session = request.body, asked.session
         heads = self._heads if request is self.request else None
         self._hold(request_payload(request, plane, rule, arm, self._prefix(), heads))
         self._send(pick.endpoint)
@@ -239,6 +282,64 @@ class Exchange:
             record, prefix = self.record, self._prefix()
             sent = Sent(whole, self._payload, rule, arm, prefix, session, draw, record)
             self._twin = copy(plane, live, sent)
+
+    def _looked(
+        self,
+        rule: Rule,
+        arm: Arm,
+        backend: Backend,
+        live: Live,
+        request: Incoming,
+        draw: int,
+        *,
+        looked: bool = True,
+    ) -> None:
+        """Go on once it is known whether the model is there, or that there is room."""
+        if self._pool is not None and self._asked_for is not None and not self._over:
+            self._asked_for.now = self._plane.clock()
+            pick = schedule(self._pool, self._asked_for, self._plane.rng)
+            self._dispatch(rule, arm, backend, live, request, draw, pick, looked=looked)
+
+    # waiting for room
+
+    def _wait(
+        self, gate: Gate, priority: int, request: Incoming, go_on: Callable[[], None]
+    ) -> None:
+        """Take a place in the pool's queue; `go_on` when it is its turn."""
+        self._go_on, self._kept = go_on, len(request.body)
+        self._plane.body_bytes += self._kept
+        assert self._asked_for is not None  # noqa: S101  # it was asked a moment ago
+        waiter = self._waiter = gate.enter(self, priority, request, self._asked_for)
+        if waiter.outcome == "dispatched":
+            self.admitted()
+        elif waiter.outcome == "rejected":
+            self.turned_away("QueueFull", gate.flow.retry_after(priority))
+
+    def admitted(self) -> None:
+        """There is room."""
+        go_on = self._waits_no_more()
+        if go_on is not None:
+            go_on()
+
+    def turned_away(self, reason: str, retry_after_s: int) -> None:
+        """There is no room, and no place to wait for it."""
+        later = (b"retry-after", b"%d" % retry_after_s)
+        self._refuse(429, reason, reply.REASONS[reason], later)
+
+    def cut_short(self, retry_after_s: int) -> None:
+        """A request that is more important needs the room."""
+        self._cancel_upstream()
+        self._end_attempt(ok=None)
+        if self._head_sent:
+            self._cut("Evicted")
+        else:
+            self.turned_away("Evicted", retry_after_s)
+
+    def _waits_no_more(self) -> Callable[[], None] | None:
+        go_on, self._go_on = self._go_on, None
+        if go_on is not None:
+            self._plane.body_bytes -= self._kept
+        return go_on
 
     # sending
 
@@ -255,6 +356,9 @@ class Exchange:
         assert self._pool is not None  # noqa: S101  # set before anything is sent
         assert self._asked_for is not None  # noqa: S101
         self._ticket = begin(self._pool, endpoint, self._asked_for, self._progress)
+        if self._chosen is not None and self._chosen.prefill is not None:
+            partner = self._chosen.prefill.endpoint
+            self._ticket.partner = begin(self._pool, partner, self._asked_for, self._progress)
         rule = self._rule()
         if rule.backend_timeout_s is not None:
             self._attempt_timer = plane.loop.call_later(
@@ -501,11 +605,13 @@ class Exchange:
             return length
         return None if length else length
 
-    def _refuse(self, status: int, reason: str, message: str) -> None:
+    def _refuse(
+        self, status: int, reason: str, message: str, *headers: tuple[bytes, bytes]
+    ) -> None:
         """Answer with an error of our own."""
         self.record.reason = reason
         body = reply.error_body(status, reason, message)
-        self._answer(status, body, (b"x-tidegate-reason", reason.encode()))
+        self._answer(status, body, (b"x-tidegate-reason", reason.encode()), *headers)
 
     def _redirect(self, redirect: Redirect) -> None:
         request = self.request
@@ -577,6 +683,10 @@ class Exchange:
         plane.emit(self.record)
         if self._twin is not None:
             self._twin.over()
+        gate, waiter = self._gate, self._waiter
+        if gate is not None and (waiter is not None or gate.flow.size):
+            self._waits_no_more()
+            gate.left(waiter)
         return True
 
     def _cancel_upstream(self) -> None:

@@ -7,10 +7,12 @@ list of them, in the headers of GIE's endpoint picker protocol, where they are b
 
 from typing import Final
 
+from msgspec.structs import replace
+
 from tidegate.gateway.request import Incoming
 from tidegate.picker.pool import Pool
 from tidegate.picker.prompt import prompt_seed, prompt_start
-from tidegate.picker.request import Nobody
+from tidegate.picker.request import Nobody, Pick
 from tidegate.picker.request import Request as PickRequest
 from tidegate.routing.session import BodyHints
 from tidegate.routing.table import Backend
@@ -53,9 +55,21 @@ def subset(headers: list[tuple[bytes, bytes]]) -> frozenset[str] | None:
     return frozenset(address.strip() for address in addresses if address.strip())
 
 
+def told(request: Incoming, prefill: Pick | None) -> Incoming:
+    """Return the request as it tells the endpoint that answers who computes its prompt.
+
+    What a client says of that is dropped: an endpoint would fetch from wherever it names.
+    """
+    headers = [header for header in request.headers if header[0] != PREFILLER]
+    if prefill is not None:
+        headers.append((PREFILLER, prefill.endpoint.address.encode("ascii")))
+    return replace(request, headers=headers)
+
+
 def refusal(nobody: Nobody, backend: Backend, model: str | None) -> tuple[int, str, str]:
     """Return status, reason and message for a request that no endpoint may serve."""
     if nobody.reason == "ModelNotFound":
-        message = f"no endpoint of {backend.kind} {backend.key} serves the model {model!r}"
+        where = f"{backend.kind} {backend.key}"
+        message = f"the model {model!r} does not exist: no endpoint of {where} serves it"
         return 404, nobody.reason, message
     return 503, "NoEndpoints", f"{backend.kind} {backend.key} has no ready endpoint"

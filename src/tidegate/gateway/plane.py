@@ -13,6 +13,7 @@ from typing import Final
 import structlog
 
 from tidegate.api.errors import FieldError
+from tidegate.gateway.adapters import Adapters
 from tidegate.gateway.retry import RetryBudget
 from tidegate.gateway.settings import WorkerSettings
 from tidegate.gateway.upstream import UpstreamPool
@@ -122,6 +123,8 @@ class Plane:
     """Counts what was refused before it was a request, by reason."""
     paired: Callable[[Record, Record, bool | None], None] = lambda _canary, _stable, _differ: None
     """Takes a pair of a shadow: the canary's record, the stable's, whether the answers differ."""
+    adapters: Adapters | None = None
+    """Looks for models that no endpoint lists; None: nobody does."""
     live: Live | None = None
     budget: RetryBudget = field(default_factory=RetryBudget)
     draining: bool = False

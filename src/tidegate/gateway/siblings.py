@@ -5,7 +5,7 @@ servers the same however many workers there are. A worker that is alone looks at
 does each for a moment at the start, until the others have been heard.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from tidegate.gateway.mesh import SUFFIX, Mesh
 from tidegate.gateway.plane import Live, Plane, Registry
@@ -25,7 +25,9 @@ class Siblings:
         self._registry = registry
         self._note = note
         self._engines: Mapping[str, str] = {}
-        self.sharing = Sharing(settings.worker_id, wake=self._wake, note=note)
+        self.sharing = Sharing(
+            settings.worker_id, wake=self._wake, note=note, refresh=self._list_models
+        )
         self.mesh = Mesh(
             plane.loop,
             settings.admin_socket.with_suffix(SUFFIX),
@@ -33,7 +35,7 @@ class Siblings:
             clock=plane.clock,
             on_workers=self._share_out,
         )
-        self.poller = Poller(self._scraped, rng=plane.rng)
+        self.poller = Poller(self.note, rng=plane.rng)
 
     def swapped(self, live: Live) -> None:
         """Take the endpoints of a new table."""
@@ -41,6 +43,21 @@ class Siblings:
         self._engines = {each: b.engine.get(each, "") for b in backends for each in b.endpoints}
         self.sharing.set_pools(self._registry.all(), live.pools)
         self._share_out()
+
+    def note(self, address: str, event: Event) -> None:
+        """Take what this worker learnt of an endpoint, and tell the others."""
+        self._note(address, event)
+        self.sharing.scraped(address, event)
+
+    def refresh(self, addresses: Iterable[str]) -> None:
+        """Have the models of these endpoints listed soon, by whichever worker scrapes them."""
+        asked = list(addresses)
+        self._list_models(asked)
+        self.sharing.ask_lists(asked)
+
+    def _list_models(self, addresses: Iterable[str]) -> None:
+        for address in addresses:
+            self.poller.refresh_models(address)
 
     def _share_out(self) -> None:
         """Scrape those endpoints that are ours among the workers that are there now."""
@@ -51,10 +68,6 @@ class Siblings:
             if owner(address, workers) == name
         }
         self.poller.set_endpoints(mine)
-
-    def _scraped(self, address: str, event: Event) -> None:
-        self._note(address, event)
-        self.sharing.scraped(address, event)
 
     def _wake(self) -> None:
         self.mesh.wake()

@@ -11,6 +11,7 @@ from random import Random, SystemRandom
 import structlog
 import uvloop
 
+from tidegate.gateway.adapters import Adapters
 from tidegate.gateway.admin import Admin
 from tidegate.gateway.files import allow_files
 from tidegate.gateway.live import LiveTable
@@ -86,6 +87,14 @@ async def _serve(
     listeners = Listeners(plane)
     informer = Informer(store, KINDS)
     siblings = Siblings(plane, registry, _noting(registry, metrics))
+    plane.adapters = Adapters(
+        plane.loop,
+        plane.pool,
+        plane.rng,
+        plane.clock,
+        refresh=siblings.refresh,
+        note=siblings.note,
+    )
     metrics.watch(lambda: _gauges(plane))
 
     def swapped(live: Live) -> None:

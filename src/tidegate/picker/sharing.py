@@ -13,7 +13,7 @@ Invariant: an endpoint's `siblings` is the sum of what the workers that are aliv
 """
 
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import Final
 from zlib import crc32
@@ -56,6 +56,8 @@ class Message(msgspec.Struct, array_like=True, frozen=True):
     seen: list[tuple[str, Sample]] = []
     listed: list[tuple[str, tuple[Model, ...]]] = []
     failed: list[tuple[str, str]] = []
+    lists: list[str] = []
+    """Endpoints whose models somebody wants to have listed anew."""
     leaving: bool = False
     """The worker ends: don't wait for it to fall silent."""
 
@@ -84,7 +86,12 @@ class Sharing:
     """One worker's part."""
 
     def __init__(
-        self, name: str, *, wake: Callable[[], None], note: Callable[[str, Event], None]
+        self,
+        name: str,
+        *,
+        wake: Callable[[], None],
+        note: Callable[[str, Event], None],
+        refresh: Callable[[Iterable[str]], None],
     ) -> None:
         """Make the part of the worker called `name`.
 
@@ -92,8 +99,10 @@ class Sharing:
             name: Different from all others'.
             wake: Called when there is something to say and there was nothing before.
             note: Takes what other workers' scrapes saw, by address.
+            refresh: Has those of these endpoints' models listed that we scrape.
 
         """
+        self._refresh = refresh
         self.name = name
         self._wake = wake
         self._note = note
@@ -109,6 +118,8 @@ class Sharing:
         self._failed: dict[str, str] = {}
         self._lists: dict[str, tuple[Model, ...]] = {}
         self._listed: set[str] = set()
+        self._wanted: list[str] = []
+        self._asked: set[str] = set()
         self._awake = self._hearing = False
 
     @property
@@ -142,6 +153,7 @@ class Sharing:
         self._repeats.pop(endpoint.address, None)
         self._lists.pop(endpoint.address, None)
         self._listed.discard(endpoint.address)
+        self._asked.discard(endpoint.address)
         for worker in self._workers.values():
             worker.loads.pop(endpoint.address, None)
 
@@ -159,7 +171,10 @@ class Sharing:
     def scraped(self, address: str, event: Event) -> None:
         """Say soon what a scrape of this worker saw."""
         match event:
-            case Listed(models) if self._lists.get(address) != models:
+            case Listed(models):
+                if self._lists.get(address) == models and address not in self._asked:
+                    return
+                self._asked.discard(address)
                 self._lists[address] = models
                 self._listed.add(address)
             case Sample() if self._workers:
@@ -169,6 +184,12 @@ class Sharing:
             case _:
                 return
         if self._workers:
+            self.rouse()
+
+    def ask_lists(self, addresses: Iterable[str]) -> None:
+        """Have other workers list the models of these endpoints anew, and say so."""
+        if self._workers:
+            self._wanted += addresses
             self.rouse()
 
     def rouse(self) -> None:
@@ -186,8 +207,9 @@ class Sharing:
         loads = self._all_loads() if whole else self._new_loads()
         messages = [Message(self.name, listed=[(a, self._lists[a])]) for a in self._listed]
         seen, failed = list(self._seen.items()), list(self._failed.items())
-        if whole or leaving or loads or seen or failed:
-            messages.append(Message(self.name, loads[:MANY], [], seen, [], failed, leaving))
+        lists, self._wanted = self._wanted, []
+        if whole or leaving or loads or seen or failed or lists:
+            messages.append(Message(self.name, loads[:MANY], [], seen, [], failed, lists, leaving))
         rest = range(MANY, len(loads), MANY)
         messages += [Message(self.name, loads[begin : begin + MANY]) for begin in rest]
         messages += [Message(self.name, prefixes=some) for some in self._prefixes()]
@@ -237,6 +259,9 @@ class Sharing:
             self._note(address, Listed(models))
         for address, reason in message.failed:
             self._note(address, ScrapeFailed(reason))
+        if message.lists:
+            self._asked.update(message.lists)
+            self._refresh(message.lists)
         for identity, address, start, packed in message.prefixes:
             self._take_prefix(identity, address, start, packed)
 

@@ -179,6 +179,8 @@ class EndpointState(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     sampled_at: float | None = None
     """None: never."""
     models: tuple[Model, ...] = ()
+    listed_at: float = -math.inf
+    """When it last listed its models."""
     adapters: Adapters | None = None
     resident: frozenset[str] | None = None
     """Adapters in the accelerator's memory; None where the server doesn't say."""
@@ -214,7 +216,7 @@ def fold(state: EndpointState, event: Event, now: float) -> EndpointState:
         case ScrapeFailed():
             return _unseen(state)
         case Listed():
-            return replace(state, models=event.models)
+            return replace(state, models=event.models, listed_at=now)
 
 
 def _started(state: EndpointState, event: Started, now: float) -> EndpointState:
