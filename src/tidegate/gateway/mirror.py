@@ -1,7 +1,7 @@
 """Mirrored requests: a copy goes to another backend, its answer is dropped.
 
 The client never waits for a mirror, and mirrors are the first to be left out: over
-`Limits.mirrors` at once there are no more.
+`Limits.mirrors` at once there are no more, and none where the pool is well used already.
 """
 
 import asyncio
@@ -20,7 +20,8 @@ def mirror(plane: Plane, live: Live, to: Mirror, payload: bytes, head_only: bool
     """Send a copy of `payload` to `to`, if the draw and the limit say so."""
     if not mirror_drawn(to, plane.rng.getrandbits(64)):
         return
-    if plane.mirrors >= plane.settings.limits.mirrors or to.backend.h2c:
+    full = plane.mirrors >= plane.settings.limits.mirrors or to.backend.h2c
+    if full or not live.spare(to.backend, plane.clock()):
         plane.reject("MirrorDropped")
         return
     pool, asked = live.pool(to.backend), Request(plane.clock())

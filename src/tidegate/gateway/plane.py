@@ -14,6 +14,7 @@ import structlog
 
 from tidegate.api.errors import FieldError
 from tidegate.gateway.adapters import Adapters
+from tidegate.gateway.gate import Gate
 from tidegate.gateway.retry import RetryBudget
 from tidegate.gateway.settings import WorkerSettings
 from tidegate.gateway.upstream import UpstreamPool
@@ -38,10 +39,17 @@ class Live:
 
     table: RoutingTable
     pools: Mapping[str, Pool]
+    gates: Mapping[str, Gate]
+    """Of those that are InferencePools."""
 
     def pool(self, backend: Backend) -> Pool:
         """Return who may serve for `backend`."""
         return self.pools.get(backend.identity, NO_POOL)
+
+    def spare(self, backend: Backend, now: float) -> bool:
+        """Whether there is room for what nobody waits for: copies, warm-up."""
+        gate = self.gates.get(backend.identity)
+        return gate is None or gate.flow.spare(now)
 
     def endpoints(self, backend: Backend) -> tuple[Endpoint, ...]:
         """Return the endpoints that may serve for `backend`, maybe none."""
@@ -55,6 +63,7 @@ class Registry:
         self._clock = clock
         self._by_address: dict[str, Endpoint] = {}
         self._pools: dict[str, Pool] = {}
+        self._gates: dict[str, Gate] = {}
         self._configs: dict[str, str] = {}
 
     def live(self, table: RoutingTable) -> Live:
@@ -72,8 +81,9 @@ class Registry:
             pool.relabel()
         for identity, gone in before.items():
             self._configs.pop(identity, None)
+            self._gates.pop(identity, None)
             gone.set_endpoints(())
-        return Live(table, self._pools)
+        return Live(table, self._pools, dict(self._gates))
 
     def _configure(self, pool: Pool, backend: Backend) -> None:
         """Have the pool pick by its config; a bad one changes nothing (its status says why)."""
@@ -88,6 +98,8 @@ class Registry:
             log.warning("picker config refused", pool=backend.key, error=str(error))
             if pool.scheduler is SIMPLE:
                 pool.use(DEFAULT)
+        gate = self._gates.setdefault(backend.identity, Gate(pool, self._clock))
+        gate.use(pool.scheduler.flow)
 
     def _adopt(self, address: str, known: Mapping[str, Endpoint]) -> Endpoint:
         endpoint = self._by_address.get(address) or known.get(address) or Endpoint(address)

@@ -2,8 +2,9 @@
 
 To warm its prefix caches, or to compare answers in pairs. Whole sessions are copied, those
 that will come to the canary first: their prefixes are the ones it will need. The client never
-waits for a copy, and copies are the first to be left out: at a limit, and whenever anything
-waits at the endpoint that would get one. Only requests without side effects are copied.
+waits for a copy, and copies are the first to be left out: at a limit, where the pool is well used
+already, and whenever anything waits at the endpoint that would get one. Only requests without
+side effects are copied.
 
 Nothing of a prompt or an answer is kept: of a pair only which of both was worse.
 """
@@ -51,7 +52,8 @@ def wants(plane: Plane, live: Live, to: Mirror, point: int, request: Incoming) -
     """Whether a request at `point` of its split is copied to `to` now."""
     if request.method != "POST" or request.path not in PATHS or not mirror_drawn(to, point):
         return False
-    if plane.mirrors >= plane.settings.limits.mirrors or to.backend.h2c:
+    full = plane.mirrors >= plane.settings.limits.mirrors or to.backend.h2c
+    if full or not live.spare(to.backend, plane.clock()):
         plane.reject("MirrorDropped")
         return False
     return bool(live.endpoints(to.backend))
