@@ -154,7 +154,9 @@ def _noting(registry: Registry, metrics: Metrics) -> Callable[[str, Event], None
 def _gauges(plane: Plane) -> Gauges:
     live = plane.live
     pools = {b.key: live.endpoints(b) for b in live.table.backends} if live is not None else {}
-    return Gauges(plane.in_flight, plane.connections, pools, plane.clock())
+    gates = live.gates.values() if live is not None else ()
+    queues = [queue for gate in gates for queue in gate.queues()]
+    return Gauges(plane.in_flight, plane.connections, pools, plane.clock(), queues)
 
 
 def _tally(
