@@ -203,7 +203,7 @@ def check_rest(world: World, earlier: State) -> None:
     if weights is not None and state.foreign is None and state.stage in MOVING:
         assert weights == state.units(state.effective)
         assert sum(weights) == state.total
-    if state.foreign is not None and state.stage in MOVING:
+    if weights is not None and state.foreign is not None and state.stage in MOVING:
         assert weights == state.foreign
     if world.spec.get("abort") and weights is not None and earlier.stage not in OVER | BEFORE:
         assert weights == (state.total, 0) or earlier.stage == "Completed"
