@@ -16,6 +16,7 @@ from tidegate.api.crds import schema
 from tidegate.api.scheme import SCHEME, Kind
 from tidegate.cli import main as command_line
 from tidegate.gateway.reply import REASONS
+from tidegate.picker.reference import plugins_page
 from tidegate.telemetry.reference import metrics_page
 
 FOLDER = Path(__file__).parent / "reference"
@@ -29,6 +30,7 @@ def pages() -> dict[Path, str]:
         FOLDER / "errors.md": "\n".join(_errors()) + "\n",
         FOLDER / "kinds.md": "\n".join(_kinds()) + "\n",
         FOLDER / "metrics.md": metrics_page(),
+        FOLDER / "plugins.md": plugins_page(),
     }
     for kind in SCHEME:
         name = f"{kind.singular}.{kind.group}" if kind.group else kind.singular

@@ -1,5 +1,6 @@
 """An EndpointPickerConfig: upstream's own files are understood, and mistakes have a place."""
 
+import msgspec
 import pytest
 import yaml
 
@@ -17,6 +18,7 @@ from tidegate.picker.filters.model import ModelFilter
 from tidegate.picker.pickers import PICKERS
 from tidegate.picker.pickers.max_score import MaxScorePicker
 from tidegate.picker.prefix import PrefixSettings
+from tidegate.picker.reference import plugins_page
 from tidegate.picker.scorers import SCORERS
 
 UPSTREAM = """
@@ -179,3 +181,21 @@ def test_a_config_may_come_as_json():
     scheduler = parse_config(yaml.safe_dump(yaml.safe_load(UPSTREAM), default_flow_style=True))
     assert scheduler == parse_config(UPSTREAM)
     assert compile_config(scheduler.spec) == scheduler
+
+
+def test_parameters_have_upstreams_spelling():
+    text = "{type: prefix-cache-affinity-filter, parameters: {maxTTFTPenaltyMs: 0}}"
+    (sticky,) = (f for f in plugins(text).profile.filters if hasattr(f, "affinity_threshold"))
+    assert sticky.max_ttft_penalty_ms == 0
+    assert plugins("{type: no-hit-lru-scorer, parameters: {lruSize: 2048}}").prefix is not None
+
+
+@pytest.mark.parametrize("kind", sorted({**FILTERS, **SCORERS, **PICKERS}))
+def test_every_plugin_and_parameter_is_in_the_reference(kind):
+    page = plugins_page()
+    _, _, entry = page.partition(f"### `{kind}`\n")
+    entry = entry.partition("\n### ")[0]
+    assert len(entry) > 40
+    for field in msgspec.structs.fields({**FILTERS, **SCORERS, **PICKERS}[kind]):
+        (row,) = (line for line in entry.splitlines() if f"`{field.encode_name}`" in line[:60])
+        assert len(row.split("|")[4].strip()) > 8

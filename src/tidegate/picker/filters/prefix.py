@@ -2,6 +2,7 @@
 
 from typing import Annotated, ClassVar
 
+import msgspec
 from msgspec import Meta
 
 from tidegate.picker.candidates import Candidates
@@ -16,7 +17,9 @@ class PrefixCacheAffinityFilter(Plugin, frozen=True):
 
     affinity_threshold: Annotated[float, Meta(ge=0, le=1)] = 0.8
     """Share of the prompt that must be cached."""
-    max_ttft_penalty_ms: Annotated[float, Meta(ge=0)] = 5000.0
+    max_ttft_penalty_ms: Annotated[float, Meta(ge=0)] = msgspec.field(
+        default=5000.0, name="maxTTFTPenaltyMs"
+    )
     """How much longer the best of them may take to the first token than the best of the others;
     0: any time. It is compared where the profile has a `predicted-latency-scorer`."""
 

@@ -16,6 +16,13 @@ class NoHitLruScorer(Plugin, frozen=True):
     The others follow in their order, down to 0. For any other prompt all get 0.5.
     """
 
+    prefix_plugin_type: str = ""
+    """Accepted and not needed: there is one prefix index."""
+    prefix_plugin_name: str = ""
+    """Accepted and not needed."""
+    lru_size: int = 1024
+    """Accepted and not needed: all endpoints of the pool are remembered."""
+
     def score(self, candidates: Candidates) -> Vector:
         """Score by `last_miss`."""
         count = candidates.count
