@@ -25,6 +25,7 @@ from tidegate.gateway.plane import Plane
 from tidegate.gateway.repeat import TRIES, KnownRequest, learn_request
 from tidegate.gateway.request import BadTargetError, Incoming, host_of, split_target
 from tidegate.gateway.tls import SNI
+from tidegate.gateway.upgrade import without_upgrade
 
 log = structlog.get_logger("tidegate.gateway")
 
@@ -62,8 +63,6 @@ _SPECIAL: Final = frozenset(
     }
 )
 _VERSIONS: Final = frozenset({"1.0", "1.1"})
-_ANSWERED: Final = frozenset({b"upgrade", b"expect", b"x-request-id"})
-"""Not repeated when a request is parsed anew: settled, or among the other headers as well."""
 _OURS: Final = (b"x-gateway-", b"x-tidegate-")
 
 
@@ -552,28 +551,14 @@ class Downstream(asyncio.Protocol):
             self.transport.write(CONTINUE)
 
     def _without_upgrade(self, rest: bytes | memoryview) -> bytes:
-        """Return a request that asks for an upgrade as if it didn't, to be parsed anew.
-
-        RFC 9110 section 7.8 lets a server ignore Upgrade; Java's HttpClient asks for h2c with
-        every first request. llhttp stops parsing there, so the body is read by a new parser
-        that gets the same head without the question.
-        """
-        special, version = self._special, self._parser.get_http_version()
-        start = b"%b %b HTTP/%b\r\n" % (
-            self._parser.get_method(),
-            self._target,
-            version.encode("ascii"),
-        )
-        options = special.pop(b"connection", b"").split(b",")
-        others = [each for each in options if each.strip().lower() != b"upgrade"]
-        special[b"connection"] = b",".join(others) or b"keep-alive"
-        kept = [(name, special[name]) for name in special if name not in _ANSWERED]
-        lines = [b"%b: %b\r\n" % header for header in kept + self._headers]
+        """Return the request as if it didn't ask for an upgrade, to be parsed anew."""
+        method, version = self._parser.get_method(), self._parser.get_http_version()
+        start = b"%b %b HTTP/%b\r\n" % (method, self._target, version.encode("ascii"))
         self._upgrade = False
         self._tries = 0
         self._phase = _IDLE
         self._parser = httptools.HttpRequestParser(self)
-        return b"".join([start, *lines, b"\r\n", rest])
+        return without_upgrade(start, self._special, self._headers, rest)
 
     def _hold(self, size: int) -> None:
         """Count `size` bytes of a body against what all connections may hold."""
