@@ -92,7 +92,7 @@ def test_only_some_endpoints_of_the_canary_are_named():
 def test_another_base_has_another_name_of_its_own():
     canary = endpoint("b:1", models=("base-2", "chat"))
     assert names(preflight(facts(canary=canary))) == [("ModelsServed", "Block")]
-    assert names(preflight(facts("BaseModel", canary))) == [("ModelsServed", "Warn")]
+    assert names(preflight(facts("BaseModel", canary))) == [("ModelsServed", "Info")]
     asked = TrafficFacts(models=frozenset({"base"}))
     found = preflight(facts("BaseModel", canary, traffic=asked))
     assert names(found) == [("ModelsServed", "Block")]

@@ -77,6 +77,9 @@ class Decider:
         ledger.latest, ledger.unknown = self.trail.latest, self.trail.unknown
         ledger.advance(now)
         found = judge.decide(ledger, now, details=details)
+        if found.outcome == "fail" and not details:
+            # The last verdict is what people will look at: with all its numbers.
+            found = judge.decide(ledger, now)
         if details:
             self._detailed_at = now
             self._waiting = found.message

@@ -87,6 +87,10 @@ def _models(facts: Facts) -> Findings:
     for name, where in _lacking(needed, facts.canary, lambda each: each.models):
         optional = facts.plan.type == "BaseModel" and name not in (asked or frozenset())
         optional = optional and (asked is not None or name in own)
+        if optional and name in own:
+            message = f"The model {name} stays with {facts.stable.name}; nobody asks for it."
+            yield _finding("ModelsServed", "Info", message)
+            continue
         message = f"The model {name} is served by {facts.stable.name}, but not by {where}."
         mend = f"Serve it there too, say as an alias (vLLM: --served-model-name … {name})."
         yield _finding("ModelsServed", "Warn" if optional else "Block", message, mend)

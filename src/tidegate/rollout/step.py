@@ -108,7 +108,8 @@ def _settled(before: State, after: State) -> State:
     moved = effective != before.effective
     if moved:
         known = (*after.known, after.units(effective))[-MOST_KNOWN:]
-        after = replace(after, effective=effective, known=known)
+        # What was counted was another weight's.
+        after = replace(after, effective=effective, known=known, observed=None)
     if moved or (after.step, after.run) != (before.step, before.run):
         after = replace(after, epoch=before.epoch + 1, waiting="")
     return after

@@ -13,7 +13,7 @@ from typing import Final
 from tidegate.judge.block import Block
 from tidegate.judge.histogram import add_all, quantile, value_at
 
-SPANS: Final = 90
+SPANS: Final = 40
 """Points of a line, at most about so many."""
 FEW: Final = 5
 """Answers without which a quantile says nothing."""
