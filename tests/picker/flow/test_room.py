@@ -130,3 +130,18 @@ def test_whatever_metrics_say_a_server_without_our_requests_gets_one(
     assert room.look(later, 1.0).least == 0.0
     one.note(Shared(in_flight=1), later)
     assert not math.isnan(room.look(later, 1.0).least)
+
+
+busy_news = st.one_of(news, st.builds(Started, prefill=st.integers(0, 9000), tokens=st.just(50)))
+
+
+@given(st.lists(st.lists(busy_news, max_size=8), min_size=1, max_size=5), st.floats(0, 5))
+def test_a_few_are_looked_at_one_by_one_and_look_the_same(
+    histories: list[list[Sample | ScrapeFailed | Finished | Started]], later: float
+):
+    endpoints = [Endpoint(f"{n}:1") for n in range(len(histories))]
+    room = room_of(*endpoints, settings=Saturation(itl_seconds=0.05, max_concurrency=7))
+    for endpoint, events in zip(endpoints, histories, strict=True):
+        for event in events:
+            endpoint.note(event, 0.0)
+    assert room._usages(later) == pytest.approx(room.usage(later).tolist())

@@ -16,8 +16,11 @@ import numpy as np
 from tidegate.picker.flow.control import Look
 from tidegate.picker.flow.settings import Saturation
 from tidegate.picker.pool import Pool
+from tidegate.picker.state import EndpointState
 from tidegate.picker.vectors import Slots, Vector
 
+FEW: Final = 12
+"""Endpoints up to which numbers are looked at one by one."""
 STEP: Final = 0.125
 """What a request is taken to add to an endpoint's usage until that is looked at again."""
 
@@ -39,11 +42,14 @@ class PoolRoom:
 
     def look(self, now: float, limit: float) -> Look:
         """Return the room at `now`; `spare` is counted up to the usage `limit`."""
-        usage = self.usage(now)
-        if not len(usage):
+        pool, most = self._pool, self._settings.max_concurrency
+        if not pool.size:
             return Look(0.0, 0)  # nothing to protect: the pick says that nobody is there
-        most = self._settings.max_concurrency
         step = STEP if most is None else max(STEP, 1.0 / most)
+        if pool.size <= FEW:
+            usages = self._usages(now)
+            return Look(min(usages), sum(int((limit - u) / step) for u in usages if u < limit))
+        usage = self.usage(now)
         spare = np.floor((limit - usage) / step)
         return Look(float(usage.min()), int(spare[spare > 0].sum()))
 
@@ -57,6 +63,39 @@ class PoolRoom:
         usage = np.maximum(self._told(at, now), self._counted(at))
         usage[pool.requests[at] == 0] = 0.0
         return usage
+
+    def _usages(self, now: float) -> list[float]:
+        """Return the same as `usage`, one by one: for a few that takes a tenth of the time."""
+        seats = [(n, one.state) for n, one in enumerate(self._pool.endpoints) if one is not None]
+        well = [seat for seat in seats if seat[1].usable_from <= now]
+        return [self._usage_of(slot, state, now) for slot, state in well or seats]
+
+    def _usage_of(self, slot: int, state: EndpointState, now: float) -> float:
+        pool, settings, siblings = self._pool, self._settings, state.siblings
+        if not state.in_flight + siblings.in_flight:
+            return 0.0
+        pending, capacity = state.prefill + siblings.prefill, state.capacity
+        told = state.sampled_at is not None and now - state.sampled_at <= self._stale_after_s
+        if told:
+            cache = state.kv_usage + (pending / capacity if capacity else 0.0)
+        else:
+            cache = (state.tokens + siblings.tokens) / capacity if capacity else 0.0
+        queue = max(0, state.load - state.running) if told and state.waiting else 0
+        usage = max(
+            cache / settings.kv_cache_util_threshold, queue / settings.queue_depth_threshold
+        )
+        model = pool.latency
+        if model is None:
+            usage = max(usage, pending / settings.prefill_tokens)
+        else:
+            token, itl = model.coefficients[0][1], model.coefficients[1]
+            seconds = pending * token * float(model.ttft_factor[slot])
+            usage = max(usage, seconds / settings.prefill_seconds)
+            if settings.itl_seconds is not None:
+                between = (itl[0] + itl[1] * (state.load + 1.0)) * float(model.itl_factor[slot])
+                usage = max(usage, between / settings.itl_seconds)
+        most = settings.max_concurrency
+        return usage if most is None else max(usage, state.load / most)
 
     def _told(self, at: Slots, now: float) -> Vector:
         """Return what the servers say, with our own requests since then."""
