@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from tidegate.telemetry.metrics import Queue
 from tidegate.testing.endpoints import ScriptedEndpoint, Seen, answer, scripted
 from tidegate.testing.gateway import Answer, GatewayUnderTest, gateway, pool, route, to
 from tidegate.testing.waiting import wait_for
@@ -90,6 +91,12 @@ def waiting(running: GatewayUnderTest) -> int:
     return sum(gate.flow.size for gate in live.gates.values())
 
 
+def queues(running: GatewayUnderTest) -> list[Queue]:
+    live = running.plane.live
+    assert live is not None
+    return [queue for gate in live.gates.values() for queue in gate.queues()]
+
+
 async def queued(running: GatewayUnderTest, *asked: tuple[str, ...]) -> list[asyncio.Task[Answer]]:
     """Send requests of (who, objective, headers) that wait, in this order."""
     tasks = []
@@ -113,6 +120,12 @@ async def test_the_more_important_go_first_and_all_are_answered():
         server.answer(3)
         assert {(await task).status for task in tasks} == {200}
         assert waiting(running) == 0
+        assert running.plane.body_bytes == 0
+        assert {q.priority: (q.waiting, sum(q.waits)) for q in queues(running)} == {
+            -1: (0, 1),
+            0: (0, 1),
+            10: (0, 1),
+        }
 
 
 async def test_a_request_without_an_objective_has_its_models():
@@ -152,6 +165,7 @@ async def test_a_full_queue_refuses_with_the_reason_and_when_to_come_again():
         assert (refused.status, refused.header("x-tidegate-reason")) == (429, "QueueFull")
         assert int(refused.header("retry-after") or 0) >= 1
         assert b'"code":"QueueFull"' in refused.body
+        assert [q.refused for q in queues(running)] == [1]
         await in_turn(server, "waits")
         server.answer(1)
         assert (await task).status == 200
