@@ -1,9 +1,12 @@
 """What a `flowControl` may say."""
 
+from pathlib import Path
+
+import msgspec
 import pytest
 
 from tidegate.api.errors import FieldError
-from tidegate.picker.flow.settings import FlowSettings, parse_flow
+from tidegate.picker.flow.settings import BandSettings, FlowSettings, Saturation, parse_flow
 
 
 def test_nothing_said_means_the_defaults():
@@ -42,3 +45,10 @@ def test_what_makes_no_sense_is_refused_with_its_place(value: dict[str, object],
     with pytest.raises(FieldError) as caught:
         parse_flow(value)
     assert caught.value.path == where
+
+
+@pytest.mark.parametrize("kind", [FlowSettings, BandSettings, Saturation])
+def test_every_field_is_documented(kind: type[msgspec.Struct]):
+    text = (Path(__file__).parents[3] / "docs" / "priorities.md").read_text()
+    for field in msgspec.structs.fields(kind):
+        assert field.encode_name in text, field.encode_name
