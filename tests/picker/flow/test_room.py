@@ -11,7 +11,9 @@ from tidegate.picker.endpoint import Endpoint
 from tidegate.picker.flow.room import PoolRoom
 from tidegate.picker.flow.settings import Saturation
 from tidegate.picker.pool import Pool
+from tidegate.picker.request import Request
 from tidegate.picker.state import Finished, Sample, ScrapeFailed, Shared, Started
+from tidegate.picker.ticket import begin
 
 
 def room_of(*endpoints: Endpoint, settings: Saturation | None = None) -> PoolRoom:
@@ -49,6 +51,18 @@ def test_a_full_kv_cache_is_full_and_prompts_on_their_way_count_to_it():
 def test_unanswered_prompts_fill_a_server_that_says_nothing():
     one = busy(Endpoint("a:1"), 30, prefill=4000)
     assert usage(one) > 1.0
+
+
+def test_a_slow_server_of_short_prompts_is_not_taken_to_be_full():
+    one = Endpoint("a:1")
+    pool = Pool("p", default_scheduler())
+    pool.set_endpoints([one])
+    for at in range(200):
+        ticket = begin(pool, one, Request(float(at), prompt=20), float(at))
+        ticket.answered(at + 5.0)
+        ticket.ended(at + 6.0, ok=True, output=10)
+    busy(one, 50, prefill=20)
+    assert PoolRoom(pool, Saturation()).look(0.0, 1.0).least < 0.85
 
 
 def test_old_numbers_are_not_believed_and_our_own_still_are():

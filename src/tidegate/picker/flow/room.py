@@ -21,6 +21,9 @@ from tidegate.picker.vectors import Slots, Vector
 
 FEW: Final = 12
 """Endpoints up to which numbers are looked at one by one."""
+MATERIAL: Final = 2048
+"""Prompt tokens below which no time that they are expected to take makes a server full: where
+prompts are short, what is slow is something else."""
 STEP: Final = 0.125
 """What a request is taken to add to an endpoint's usage until that is looked at again."""
 
@@ -90,7 +93,7 @@ class PoolRoom:
         else:
             token, itl = model.coefficients[0][1], model.coefficients[1]
             seconds = pending * token * float(model.ttft_factor[slot])
-            usage = max(usage, seconds / settings.prefill_seconds)
+            usage = max(usage, min(seconds / settings.prefill_seconds, pending / MATERIAL))
             if settings.itl_seconds is not None:
                 between = (itl[0] + itl[1] * (state.load + 1.0)) * float(model.itl_factor[slot])
                 usage = max(usage, between / settings.itl_seconds)
@@ -122,7 +125,7 @@ class PoolRoom:
             counted: Vector = pending / settings.prefill_tokens
         else:
             seconds = model.prefill(pending, model.ttft_factor[at])
-            counted = seconds / settings.prefill_seconds
+            counted = np.minimum(seconds / settings.prefill_seconds, pending / MATERIAL)
             if settings.itl_seconds is not None:
                 itl = model.itl(pool.load[at] + 1.0, model.itl_factor[at])
                 counted = np.maximum(counted, itl / settings.itl_seconds)
