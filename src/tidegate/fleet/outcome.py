@@ -6,6 +6,7 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
+from tidegate.fleet.workload import Workload, seconds
 from tidegate.load.report import Percentiles, percentiles
 
 SLICES: Final = 60
@@ -69,26 +70,15 @@ class _Column:
 
 
 class Tally:
-    """Counts requests as they end.
+    """Counts the requests of a workload as they end."""
 
-    Args:
-        names: Of the kinds of traffic.
-        ttft_s: The objective's.
-        itl_s: The objective's.
-        begin: Requests that come before don't count.
-        end: When no more come, in seconds too.
-
-    """
-
-    def __init__(
-        self, names: Sequence[str], ttft_s: float, itl_s: float, begin: float, end: float
-    ) -> None:
-        self._names = names
-        self._ttft_s = ttft_s
-        self._itl_s = itl_s
-        self._begin = begin
-        self._span = max(1e-9, end - begin)
-        self._kinds = [_Column() for _ in names]
+    def __init__(self, workload: Workload) -> None:
+        self._names = [one.name for one in workload.traffic]
+        self._ttft_s = seconds(workload.objective.ttft)
+        self._itl_s = seconds(workload.objective.itl)
+        self._begin = seconds(workload.warmup)
+        self._span = max(1e-9, seconds(workload.duration) - self._begin)
+        self._kinds = [_Column() for _ in self._names]
         self._slices: list[array[float]] = [array("d") for _ in range(SLICES)]
         self._good = [0] * SLICES
         self._count = [0] * SLICES
