@@ -427,3 +427,25 @@ def test_unwell_endpoints_come_back_into_play():
     ill.note(Sample(), NOW)
     assert schedule(pool, Request(NOW), Random(1)).endpoint is ill
     assert pool.unwell_until <= NOW
+
+
+def test_old_or_missing_metrics_stop_nothing_and_are_counted():
+    members = endpoints(*[0] * 4)
+    pool = pool_of(members, default_scheduler())
+    for endpoint, sample, at in (
+        (members[0], Sample(running=1), NOW),
+        (members[1], Sample(running=1), NOW - 60),
+        (members[2], Sample(blind=True), NOW),
+    ):
+        endpoint.note(sample, at)
+    assert pool.stale(NOW) == 3
+    picked = {schedule(pool, Request(NOW), Random(seed)).endpoint for seed in range(60)}
+    assert members[2] in picked
+    assert members[3] in picked
+
+
+def test_what_should_have_been_cached_is_counted():
+    pool = pool_of(endpoints(0), default_scheduler())
+    for length in (10, 20):
+        begin(pool, pool.members[0], Request(NOW, "m", None, CHAIN[:length], length * 64), NOW)
+    assert (pool.prompt_tokens, pool.cached_tokens) == (1920, 640)

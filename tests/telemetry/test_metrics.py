@@ -27,7 +27,7 @@ from tidegate.routing.table import (
 )
 from tidegate.telemetry import families as f
 from tidegate.telemetry import metrics as m
-from tidegate.telemetry.metrics import Gauges, Metrics, Queue, render
+from tidegate.telemetry.metrics import Gauges, Metrics, Picking, Queue, render
 from tidegate.telemetry.snapshot import Snapshot, Value, encode
 
 
@@ -271,7 +271,9 @@ def everything():
     metrics.reject("MalformedRequest")
     metrics.swapped(table(a=1), 1.0)
     queue = Queue("default/a", 10, 3, (0, 2, *[0] * 11), 0.1, 4)
-    metrics.watch(lambda: Gauges(endpoints={"default/a": ()}, queues=[queue]))
+    picking = Picking("default/a", 2, 30, 4000.0, 1000.0)
+    found = {"default/a": ()}
+    metrics.watch(lambda: Gauges(endpoints=found, queues=[queue], picking=[picking]))
     return metrics
 
 
@@ -313,3 +315,13 @@ def test_what_waits_is_told_by_pool_and_priority():
     assert by_priority == {"-1": 7, "10": 0}
     assert total(found, "tidegate_queue_refused_total") == 4
     assert total(found, "tidegate_queue_wait_seconds_count") == 4
+
+
+def test_what_a_pools_picking_says_of_itself_is_served():
+    metrics = Metrics()
+    metrics.watch(lambda: Gauges(picking=[Picking("default/a", 2, 30, 4000.0, 1000.0)]))
+    found = samples(metrics)
+    assert total(found, "tidegate_endpoints_stale", pool="default/a") == 2
+    assert total(found, "tidegate_prefix_entries", pool="default/a") == 30
+    assert total(found, "tidegate_prompt_tokens_total", pool="default/a") == 4000
+    assert total(found, "tidegate_prompt_tokens_cached_total", pool="default/a") == 1000

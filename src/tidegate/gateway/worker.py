@@ -22,13 +22,14 @@ from tidegate.gateway.settings import WorkerSettings
 from tidegate.gateway.siblings import Siblings
 from tidegate.gateway.tally import Tally
 from tidegate.gateway.upstream import UpstreamPool
+from tidegate.picker.pool import Pool
 from tidegate.picker.state import Event, Listed
 from tidegate.routing.snapshot import KINDS
 from tidegate.store.client import HttpStore
 from tidegate.store.informer import Informer
 from tidegate.telemetry import logs
 from tidegate.telemetry.access import AccessLog
-from tidegate.telemetry.metrics import Gauges, Metrics, render
+from tidegate.telemetry.metrics import Gauges, Metrics, Picking, render
 
 log = structlog.get_logger("tidegate.gateway")
 
@@ -156,7 +157,14 @@ def _gauges(plane: Plane) -> Gauges:
     pools = {b.key: live.endpoints(b) for b in live.table.backends} if live is not None else {}
     gates = live.gates.values() if live is not None else ()
     queues = [queue for gate in gates for queue in gate.queues()]
-    return Gauges(plane.in_flight, plane.connections, pools, plane.clock(), queues)
+    now = plane.clock()
+    picking = [_picking(pool, now) for pool in live.pools.values()] if live is not None else []
+    return Gauges(plane.in_flight, plane.connections, pools, now, queues, picking)
+
+
+def _picking(pool: Pool, now: float) -> Picking:
+    entries = len(pool.prefix) if pool.prefix is not None else 0
+    return Picking(pool.name, pool.stale(now), entries, pool.prompt_tokens, pool.cached_tokens)
 
 
 def _tally(

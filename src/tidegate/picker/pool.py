@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 
 ALL: Final = slice(None)
+STALE_S: Final = 5.0
+"""Age of metrics that are worth a look by somebody."""
 
 
 class Prefilling(Protocol):
@@ -48,6 +50,7 @@ class Pool:
         "_seats",
         "at",
         "blocks",
+        "cached_tokens",
         "capacity",
         "endpoints",
         "expected",
@@ -62,6 +65,7 @@ class Pool:
         "pending",
         "picks",
         "prefix",
+        "prompt_tokens",
         "queue",
         "requests",
         "residency",
@@ -113,6 +117,8 @@ class Pool:
         """Requests sent so far."""
         self.hashes: NDArray[np.uint64] = np.zeros(0, np.uint64)
         """Of the addresses: for draws that all workers make alike."""
+        self.prompt_tokens = self.cached_tokens = 0.0
+        """Of the prompts sent so far: all, and those that should have been cached."""
         self.unwell_until = -math.inf
         """No slot's `usable_from` is later."""
         self.label_flags: dict[int, Flags] = {}
@@ -189,6 +195,12 @@ class Pool:
     def members(self) -> tuple[Endpoint, ...]:
         """The endpoints, without the gaps."""
         return tuple(one for one in self.endpoints if one is not None)
+
+    def stale(self, now: float) -> int:
+        """Return at how many endpoints only this gateway's own counts tell the load at `now`."""
+        told = [one.state for one in self.members if not one.state.blind]
+        fresh = [at for one in told if (at := one.sampled_at) is not None]
+        return self.size - sum(now - at <= STALE_S for at in fresh)
 
     def slot_of(self, endpoint: Endpoint) -> int | None:
         """Return the slot of an endpoint, or None if it isn't in the pool."""

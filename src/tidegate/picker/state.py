@@ -77,6 +77,8 @@ class Sample(msgspec.Struct, frozen=True):
     """Adapters in the accelerator's memory; None where the server doesn't say."""
     capacity: int = 0
     """Tokens that the KV cache holds; 0 if unknown."""
+    blind: bool = False
+    """The server lives and says nothing of its load."""
 
 
 class Listed(msgspec.Struct, frozen=True):
@@ -186,6 +188,8 @@ class EndpointState(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Adapters in the accelerator's memory; None where the server doesn't say."""
     capacity: int = 0
     """Tokens that the KV cache holds; 0 if unknown."""
+    blind: bool = False
+    """The server lives and says nothing of its load."""
 
     @property
     def healthy(self) -> bool:
@@ -283,6 +287,7 @@ def _sampled(state: EndpointState, sample: Sample, now: float) -> EndpointState:
         adapters=sample.adapters,
         resident=sample.resident,
         capacity=sample.capacity or state.capacity,
+        blind=sample.blind,
         others=others,
         load=known + others,
         scrape_failures=0,

@@ -112,6 +112,8 @@ def _charge(pool: Pool, endpoint: Endpoint, slot: int, request: Request, now: fl
         if not cached:
             pool.last_miss[slot] = now
         prefill = max(1, prefill - cached)
+        pool.prompt_tokens += request.prompt
+        pool.cached_tokens += min(cached, request.prompt)
         fresh = prefix.note(slot, request.chain)
         if pool.news is not None and fresh < len(request.chain):
             pool.news.append((slot, fresh, request.chain[fresh:]))

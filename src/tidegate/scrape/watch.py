@@ -7,6 +7,7 @@ of `picker.state`; what they mean for the endpoint is decided there.
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
 import structlog
 
@@ -24,6 +25,8 @@ from tidegate.scrape.models import parse_models
 from tidegate.scrape.pace import MODELS_S, NO_METRICS_S, UNKNOWN_METRICS_S, Pace
 
 log = structlog.get_logger()
+
+BLIND: Final = Sample(blind=True)
 
 
 class Watch:
@@ -92,7 +95,7 @@ class Watch:
             log.info("endpoint healthy again", endpoint=self.address)
         self._failures = 0
         sample = read_sample(answer.body, self._names) if answer.status == 200 else None
-        self._on_event(self.address, sample or Sample())
+        self._on_event(self.address, sample or BLIND)
         if sample is None:
             return UNKNOWN_METRICS_S if answer.status == 200 else NO_METRICS_S
         self._notice_adapters(sample)

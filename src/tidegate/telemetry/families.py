@@ -116,6 +116,31 @@ ENDPOINTS: Final = Family(
     "Endpoints as this worker sees them: healthy, unhealthy (scrapes fail) or ejected "
     "(requests failed).",
 )
+STALE: Final = Family(
+    "tidegate_endpoints_stale",
+    "gauge",
+    ("pool",),
+    "Endpoints without metrics, or with metrics older than 5 s: they are picked by what the "
+    "gateway itself has in flight there.",
+)
+PREFIXES: Final = Family(
+    "tidegate_prefix_entries",
+    "gauge",
+    ("pool",),
+    "Prefixes of prompts that are remembered, over all endpoints; about 150 bytes each.",
+)
+PROMPT_TOKENS: Final = Family(
+    "tidegate_prompt_tokens_total",
+    "counter",
+    ("pool",),
+    "Tokens of the prompts that were sent, estimated from their bytes.",
+)
+CACHED_TOKENS: Final = Family(
+    "tidegate_prompt_tokens_cached_total",
+    "counter",
+    ("pool",),
+    "Those of them that the endpoint's prefix cache should have held.",
+)
 QUEUE: Final = Family(
     "tidegate_queue_size",
     "gauge",
@@ -168,6 +193,10 @@ FAMILIES: Final = (
     IN_FLIGHT,
     CONNECTIONS,
     ENDPOINTS,
+    STALE,
+    PREFIXES,
+    PROMPT_TOKENS,
+    CACHED_TOKENS,
     QUEUE,
     QUEUE_WAIT,
     QUEUE_REFUSED,

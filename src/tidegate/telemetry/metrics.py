@@ -48,6 +48,16 @@ class Queue(NamedTuple):
     refused: int
 
 
+class Picking(NamedTuple):
+    """What a pool's picking has to say of itself."""
+
+    pool: str
+    stale: int
+    prefixes: int
+    prompt_tokens: float
+    cached_tokens: float
+
+
 class Gauges(NamedTuple):
     """What is true now, read when a snapshot is taken."""
 
@@ -58,6 +68,7 @@ class Gauges(NamedTuple):
     clock: float = 0.0
     """Now, on the clock of the endpoints' states."""
     queues: Sequence[Queue] = ()
+    picking: Sequence[Picking] = ()
 
 
 class _Histogram:
@@ -166,6 +177,10 @@ class Metrics:
             f.REJECTED.name: [Value((key,), count) for key, count in self._rejected.items()],
             f.ARM_WEIGHT.name: [Value(key, weight) for key, weight in self._weights.items()],
             f.ENDPOINTS.name: _by_state(now),
+            f.STALE.name: [Value((p.pool,), p.stale) for p in now.picking],
+            f.PREFIXES.name: [Value((p.pool,), p.prefixes) for p in now.picking],
+            f.PROMPT_TOKENS.name: [Value((p.pool,), p.prompt_tokens) for p in now.picking],
+            f.CACHED_TOKENS.name: [Value((p.pool,), p.cached_tokens) for p in now.picking],
             f.QUEUE.name: [Value((q.pool, str(q.priority)), q.waiting) for q in now.queues],
             f.QUEUE_REFUSED.name: [Value((q.pool, str(q.priority)), q.refused) for q in now.queues],
             f.IN_FLIGHT.name: [Value((), now.requests_in_flight)],
