@@ -105,6 +105,7 @@ class Gate:
         if waiter is not None:
             self.flow.withdraw(waiter)
             self.flow.ended(waiter)
+            waiter.owner = None  # the queue's memory of it may outlive it by its deadline
         if self.flow.size:
             self.turn()
 

@@ -189,8 +189,19 @@ def test_retry_after_grows_with_what_waits_before_one():
     for number in range(100):
         served(flow, places, 1, now=10.0 + number / 10)
     before, above = flow.retry_after(0), flow.retry_after(1)
-    assert 10 <= before <= 60
+    assert 25 <= before <= 35, "300 wait, and ten a second go on"
     assert above == 1
+
+
+def test_a_quiet_time_says_nothing_of_the_queues_pace():
+    flow, places = full()
+    for at in (0.0, 1000.0):
+        for _ in range(10):
+            flow.offer(request(at=at), at)
+        for number in range(5):
+            served(flow, places, 1, now=at + 0.1 * (number + 1))
+        served(flow, places, 5, now=at + 0.6)
+    assert flow.retry_after(0) == 1
 
 
 def test_running_sheddable_work_is_cut_for_one_that_waits_too_long_and_the_newest_first():

@@ -138,7 +138,7 @@ class FlowControl:
                 queue.take()
                 self._left(waiter)
                 self._dispatch(waiter)
-                self._took(now)
+                self._took(waiter, now)
                 return waiter
             self._remove(waiter, "expired")
             self._late.append(waiter)
@@ -224,10 +224,11 @@ class FlowControl:
         if self.settings.enable_eviction and waiter.priority < 0:
             self._running[waiter] = None
 
-    def _took(self, now: float) -> None:
+    def _took(self, waiter: Waiter, now: float) -> None:
         self._cuts = max(0, self._cuts - 1)
-        gap = min(now - self._taken_at, 60.0)
-        self._gap_s += (gap - self._gap_s) * 0.05
+        # While nobody waited the queue could not move, so that time says nothing of its pace.
+        gap = now - max(self._taken_at, waiter.arrived_at)
+        self._gap_s = gap if not self._gap_s else self._gap_s + (gap - self._gap_s) * 0.1
         self._taken_at = now
 
     def _enter(self, waiter: Waiter) -> None:
