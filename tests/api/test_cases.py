@@ -1,5 +1,7 @@
 """Bad manifests and every error that they must give: `cases/*.yaml`."""
 
+import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,3 +29,14 @@ def test_a_bad_manifest_is_refused_with_all_its_errors(manifest: dict, errors: l
     with pytest.raises(InvalidError) as refused:
         admit(kind, manifest["apiVersion"].rpartition("/")[2], manifest)
     assert [str(error) for error in refused.value.errors] == errors
+
+
+def test_an_expression_that_was_compiled_elsewhere_is_warned_of_all_the_same():
+    case = next(
+        one for one in cases() if one.id == "httproute: regular expressions that don't compile"
+    )
+    manifest, errors = case.values
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        re.compile("[[a]")
+    test_a_bad_manifest_is_refused_with_all_its_errors(manifest, errors)

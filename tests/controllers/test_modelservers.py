@@ -118,10 +118,10 @@ async def test_a_server_that_fails_its_health_checks_is_restarted(world: World):
 
 async def test_a_server_that_never_becomes_well_is_restarted(world: World):
     spec = tiny("unwell")
-    spec["health"]["startupSeconds"] = 0.3
+    spec["health"]["startupSeconds"] = 2.0  # a process may need one to listen
     await world.apply(spec)
     status = await world.until("trouble", lambda s: "Unhealthy" in states(s))
-    assert "not ready after 0.3 s: /health answered 503" in status.endpoints[0].message
+    assert "not ready after 2 s: /health answered 503" in status.endpoints[0].message
 
 
 async def test_stopping_is_published_before_the_process_ends(world: World):

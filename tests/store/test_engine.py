@@ -838,26 +838,3 @@ async def main():
 
 asyncio.run(main())
 """
-
-
-async def test_it_is_quick(tmp_path, clock):
-    """Bounds far above what is usual, so that only a change of kind breaks them."""
-    engine = Engine.open(tmp_path / "t.db", now=clock)
-    loop = asyncio.get_running_loop()
-    await asyncio.gather(
-        *(engine.create(ROUTES, route(name=f"r{index}"), manager="ann") for index in range(1000))
-    )
-    start = loop.time()
-    for weight in range(20):
-        await engine.patch(
-            ROUTES,
-            Key("default", "r0"),
-            {"spec": route(weight)["spec"]},
-            patch_type="merge",
-            manager="ann",
-        )
-    assert (loop.time() - start) / 20 < 0.05
-    start = loop.time()
-    assert len((await engine.list(HTTPRoute))[0]) == 1000
-    assert loop.time() - start < 0.5
-    engine.close()

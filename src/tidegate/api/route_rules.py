@@ -271,6 +271,7 @@ def _regex(text: str) -> Errors:
         with warnings.catch_warnings():
             # What Python only warns of means something else to other engines.
             warnings.simplefilter("error")
+            re.purge()  # what was compiled before is not warned of again
             re.compile(text)
     except (re.error, OverflowError, RecursionError, Warning) as error:
         yield FieldError(".value", text, f"a valid regular expression ({error})")
