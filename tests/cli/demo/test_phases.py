@@ -59,6 +59,15 @@ def test_requests_before_the_effect_are_counted_but_not_in_the_share():
     assert moving.kept()
 
 
+def test_requests_that_were_answered_after_the_end_are_not_in_the_share():
+    before = Phase("a", 100, 0, began_at=0.0, ended_at=10.0)
+    file(seen(9.0, STABLE, ttft_s=0.5, duration_s=3.0), [before])
+    file(seen(9.9, CANARY, ttft_s=0.2, duration_s=0.5), [before])
+    assert len(before.results) == 2
+    assert before.share == 0
+    assert before.kept()
+
+
 def test_failures_are_counted_and_give_no_latency():
     one = Phase("a", 100, 0, began_at=0.0)
     file(seen(1, ttft_s=0.1), [one])

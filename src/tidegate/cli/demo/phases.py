@@ -1,7 +1,8 @@
 """What each phase of the demo should be, and what it was.
 
 A request belongs to the phase in which it started, which began when its patch was sent. In
-the share only those sessions count that started after the patch was seen to be in effect.
+the share only those sessions count that started after the patch was seen to be in effect, and
+were answered before the next one was sent: of others nobody knows by which weights they went.
 """
 
 import math
@@ -27,6 +28,8 @@ class Phase:
     canary: int
     began_at: float = math.inf
     """When its patch was sent."""
+    ended_at: float = math.inf
+    """When the next one's patch was sent."""
     acknowledged_s: float | None = None
     """From the patch to the API's answer; None for the first phase."""
     effect_s: float | None = None
@@ -45,9 +48,15 @@ class Phase:
 
     @property
     def counted(self) -> list[Result]:
-        """Requests that count in the share: a session each, started under these weights."""
-        since = self.effect_at
-        return [one for one in self.results if one.started_at >= since and one.pool]
+        """Requests that count in the share: a session each, routed by these weights."""
+        since, until = self.effect_at, self.ended_at
+        return [
+            one
+            for one in self.results
+            if one.pool
+            and one.started_at >= since
+            and one.started_at + (one.ttft_s or one.duration_s) <= until
+        ]
 
     @property
     def share(self) -> float:

@@ -166,7 +166,7 @@ class Rollout:
         """Move the weights and wait until that is seen."""
         show, clock = self._show, self._show.clock
         before = await self._prober.places()
-        phase.began_at = clock()
+        phase.began_at = show.began[-1].ended_at = clock()
         show.began.append(phase)
         watching = asyncio.ensure_future(self._prober.effect_of(before, phase.began_at))
         try:
