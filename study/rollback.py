@@ -8,23 +8,19 @@ which the canary has traffic. The time is taken on the client: when each request
 when kubectl had ended.
 """
 
-import json
 import os
 import platform
 import sys
 import tempfile
-import threading
 from argparse import ArgumentParser
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
 from typing import Any
-from urllib.request import Request, urlopen
 
 from tidegate.testing.deployment import EXAMPLES, ROOT, Deployment, deployed
 from tidegate.testing.moving import intend, start, until
-from tidegate.testing.traffic import Traffic, traffic
+from tidegate.testing.traffic import Traffic, long_answer, traffic
 
 MODEL = "example/chat-8b"
 RATE = 100.0
@@ -35,34 +31,6 @@ PHASES: Mapping[str, Mapping[str, Any]] = {
     "Draining": {"steps": [{"setWeight": 100}], "bake": "1s", "drain": "5m"},
 }
 QUICK = {"analysis": {"duration": "1s", "minRequests": 1, "advanceWhen": "NotWorse"}}
-
-
-@contextmanager
-def long_answer(up: Deployment) -> Iterator[None]:
-    """Keep one request at the stable for half a minute, so that it doesn't drain at once."""
-    body = {
-        "model": MODEL,
-        "stream": True,
-        "max_tokens": 3000,
-        "ignore_eos": True,
-        "messages": [{"role": "user", "content": "Count."}],
-    }
-    stop = threading.Event()
-
-    def read() -> None:
-        headers = {"content-type": "application/json"}
-        request = Request(f"{up.url}/v1/chat/completions", json.dumps(body).encode(), headers)
-        with urlopen(request, timeout=60) as answer:
-            while not stop.is_set() and answer.readline():
-                pass
-
-    thread = threading.Thread(target=read)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
 
 
 def abort_once(up: Deployment, load: Traffic, phase: str, number: int) -> float:
@@ -88,7 +56,7 @@ def measure(repeat: int) -> dict[str, list[float]]:
     ):
         for phase in PHASES:
             for number in range(repeat):
-                with long_answer(up):
+                with long_answer(up.url, MODEL):
                     taken = abort_once(up, load, phase, number)
                 times.setdefault(phase, []).append(taken)
                 print(f"{phase} {number}: {1000 * taken:.0f} ms", file=sys.stderr)

@@ -5,7 +5,8 @@ from pathlib import Path
 from urllib.request import Request, urlopen
 
 from tidegate.testing.deployment import EXAMPLES, Deployment, deployed
-from tidegate.testing.moving import moves, start, until, weights
+from tidegate.testing.moving import start, until, weights
+from tidegate.testing.regulars import crossings, regulars
 from tidegate.testing.traffic import traffic
 
 
@@ -36,15 +37,16 @@ def named(up: Deployment) -> str:
 def test_a_base_model_rollout_carries_priorities_over(tmp_path: Path):
     with deployed(tmp_path, [EXAMPLES / "base-model"], "--workers", "2") as up:
         before = objectives(up)
-        with traffic(up.url, 40, "chat") as load:
+        with traffic(up.url, 30, "chat") as load, regulars(up.url, "chat") as known:
             start(up, type="BaseModel", stable="llm-pool", canary="llm-pool-version-2")
             until(up, "Progressing")
             assert objectives(up) == before
             until(up, "Completed")
             late = load.more(50)
+            known.again()
         assert {each.pool for each in late} == {"llm-pool-version-2"}
         assert load.failures == []
-        assert max(moves(load.results).values()) <= 1
+        assert [crossings(each.pools) for each in known.sessions] == [(1, 0)] * len(known.sessions)
         assert weights(up) == (0, 100)
         until(up, lambda _: set(objectives(up).values()) == {"llm-pool-version-2"})
 
@@ -53,15 +55,17 @@ def test_an_adapter_rollout_loads_moves_and_unloads(tmp_path: Path):
     files = {"canaryPath": "/adapters/v2", "stablePath": "/adapters/v1", "unload": True}
     sides = {"stable": "food-review-v1", "canary": "food-review-v2"}
     with deployed(tmp_path, [EXAMPLES / "adapter"], "--workers", "2") as up:
-        with traffic(up.url, 40, "food-review") as load:
+        with traffic(up.url, 30, "food-review") as load, regulars(up.url, "food-review") as known:
             start(up, type="Adapter", **sides, adapters=files)
             until(up, "Progressing")
             assert adapters(up) == [{"food-review-v1", "food-review-v2"}] * 2
             until(up, "Completed")
+            known.again()
             until(up, lambda _: adapters(up) == [{"food-review-v2"}] * 2)
             load.more(50)
             assert named(up) == "food-review"
         assert load.failures == []
+        assert [crossings(each.words) for each in known.sessions] == [(1, 0)] * len(known.sessions)
         rewrite = up.kubectl.json("inferencemodelrewrite", "food-review")
         assert rewrite["spec"]["rules"][0]["targets"] == [
             {"modelRewrite": "food-review-v2", "weight": 100}

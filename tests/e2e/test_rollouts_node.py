@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from tidegate.testing.deployment import EXAMPLES, deployed
-from tidegate.testing.moving import moves, rollout, start, until, weights
+from tidegate.testing.moving import rollout, start, until, weights
+from tidegate.testing.regulars import crossings, regulars
 from tidegate.testing.traffic import traffic
 
 MODEL = "example/chat-8b"
@@ -11,14 +12,15 @@ MODEL = "example/chat-8b"
 
 def test_a_node_rollout_completes_by_itself_and_loses_no_request(tmp_path: Path):
     with deployed(tmp_path, [EXAMPLES / "node"], "--workers", "2") as up:
-        with traffic(up.url, 40, MODEL) as load:
+        with traffic(up.url, 30, MODEL) as load, regulars(up.url, MODEL) as known:
             start(up)
             seen = until(up, "Completed")
             late = load.more(50)
+            known.again()
         assert {each.pool for each in late} == {"llm-new"}
         assert weights(up) == (0, 100)
         assert load.failures == []
-        assert max(moves(load.results).values()) <= 1
+        assert [crossings(each.pools) for each in known.sessions] == [(1, 0)] * len(known.sessions)
         assert [entry["weight"] for entry in seen["history"] if "weight" in entry]
         listed = up.kubectl("get", "inferencerollouts")
         assert "Completed" in listed

@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import json
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from random import Random
+from urllib.request import Request, urlopen
 
 import uvloop
 
@@ -87,4 +89,34 @@ def traffic(url: str, rate: float, model: str, max_tokens: int = 8) -> Iterator[
         yield running
     finally:
         running.stop()
+        thread.join()
+
+
+@contextmanager
+def long_answer(url: str, model: str) -> Iterator[None]:
+    """Keep one streamed request under way while the context lasts, for a minute at most."""
+    body = {
+        "model": model,
+        "stream": True,
+        "max_tokens": 3000,
+        "ignore_eos": True,
+        "messages": [{"role": "user", "content": "Count."}],
+    }
+    stop = threading.Event()
+
+    def read() -> None:
+        headers = {"content-type": "application/json"}
+        # The gateway's own URL, which is http.
+        where = f"{url}/v1/chat/completions"
+        request = Request(where, json.dumps(body).encode(), headers)  # noqa: S310
+        with urlopen(request, timeout=60) as answer:  # noqa: S310
+            while not stop.is_set() and answer.readline():
+                pass
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
         thread.join()
