@@ -52,6 +52,8 @@ def _default(port: int) -> str:
               help="Record requests for `tidegate judge replay` (no prompts).")  # fmt: skip
 @click.option("--no-answer-headers", is_flag=True,
               help="Answer without x-tidegate-pool and x-tidegate-endpoint.")  # fmt: skip
+@click.option("--trust-headers", is_flag=True,
+              help="Believe clients' x-gateway-* and x-tidegate-* headers.")  # fmt: skip
 def up(
     manifests: tuple[str, ...],
     data_dir: Path,
@@ -65,6 +67,7 @@ def up(
     access_log: bool,
     record: Path | None,
     no_answer_headers: bool,
+    trust_headers: bool,
 ) -> None:
     """Run a gateway on this machine until Ctrl-C.
 
@@ -93,6 +96,7 @@ def up(
         access_log=access_log,
         record=record,
         answer_headers=not no_answer_headers,
+        trust_headers=trust_headers,
         drain_s=drain_timeout,
     )
     run(options, click.echo)

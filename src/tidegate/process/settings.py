@@ -49,6 +49,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     record: str = ""
     """The folder that requests are recorded to; '' records none."""
     answer_headers: bool = True
+    trust_headers: bool = False
+    """Whether clients' x-gateway-* and x-tidegate-* headers are believed."""
     drain_s: float = 30.0
     """How long requests may go on once a worker is stopped."""
 

@@ -57,6 +57,7 @@ class Options:
     access_log: bool = False
     record: Path | None = None
     answer_headers: bool = True
+    trust_headers: bool = False
     drain_s: float = 30.0
 
 
@@ -204,6 +205,7 @@ def _settings(options: Options, last: Settings, ports: Ports) -> Settings:
         access_log=options.access_log,
         record=str(options.record.expanduser().absolute()) if options.record else "",
         answer_headers=options.answer_headers,
+        trust_headers=options.trust_headers,
         drain_s=options.drain_s,
     )
 

@@ -24,6 +24,7 @@ def main(folder: str, worker: str) -> None:
             record=Path(settings.record) if settings.record else None,
             log_format=settings.log_format,
             answer_headers=settings.answer_headers,
+            trust_client_headers=settings.trust_headers,
             limits=Limits(drain_s=settings.drain_s),
         ),
         now,
