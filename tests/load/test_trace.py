@@ -112,3 +112,18 @@ def test_the_same_seed_says_the_same():
     arrivals = [Arrival(0, Random(1).randint(10, 50), 5, "a")]
     bodies = {recorded(Workload(model="m"), seed, arrivals)[0].ask() for seed in (1, 1, 2)}
     assert len(bodies) == 2
+
+
+def test_what_a_gateway_recorded_is_a_trace(tmp_path):
+    path = tmp_path / "0.jsonl"
+    path.write_text(
+        '{"started_at": 100.5, "duration_s": 1, "session": 7, "prompt_tokens": 90, "events": 12}\n'
+        '{"started_at": 101.0, "duration_s": 1, "status": 503, "endpoint": ""}\n'
+        '{"started_at": 102.5, "duration_s": 1, "session": 7, "request_bytes": 800, '
+        '"output_tokens": 5}\n'
+        '{"started_at": 103.5, "duration_s": 1, "request_bytes": "much", "output_tokens": 5}\n'
+    )
+    with pytest.raises(TraceError, match="request 4: found no prompt_tokens"):
+        read(path)
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:3]))
+    assert read(path) == [Arrival(0.0, 90, 12, "7"), Arrival(2.0, 200, 5, "7")]

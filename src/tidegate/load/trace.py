@@ -7,7 +7,9 @@ A file has one request a line, as JSON objects (`.jsonl`) or as CSV with a head:
 `session` may be left out, then every request is one of its own. Published traces are read as
 they are, by the names of their columns: Azure's (`TIMESTAMP`, `ContextTokens`,
 `GeneratedTokens`), BurstGPT's (`Timestamp`, `Request tokens`, `Response tokens`, `Session ID`)
-and Mooncake's (`timestamp` in milliseconds, `input_length`, `output_length`).
+and Mooncake's (`timestamp` in milliseconds, `input_length`, `output_length`). So are the requests
+that a gateway recorded (`started_at`): those that had no answer are passed over, and a prompt whose
+tokens nobody counted is taken to have one for each four bytes of its request.
 """
 
 import csv
@@ -21,7 +23,7 @@ from typing import Any, Final
 from tidegate.api.errors import TidegateError
 
 _NAMES: Final = {
-    "time": ("time", "timestamp", "arrival_time", "arrived_at"),
+    "time": ("time", "timestamp", "arrival_time", "arrived_at", "started_at"),
     "prompt_tokens": ("prompt_tokens", "input_length", "contexttokens", "request tokens"),
     "output_tokens": ("output_tokens", "output_length", "generatedtokens", "response tokens"),
     "session": ("session", "session_id", "session id", "user"),
@@ -50,7 +52,8 @@ def read(path: Path) -> list[Arrival]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.DictReader(file) if path.suffix == ".csv" else _objects(file)
-            arrivals = [_arrival(row, n, path) for n, row in enumerate(rows, 1)]
+            lines = (_of_a_gateway(row) for row in rows)
+            arrivals = [_arrival(row, n, path) for n, row in enumerate(lines, 1) if row is not None]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise TraceError(f"{path}: {error}") from error
     if not arrivals:
@@ -61,6 +64,18 @@ def read(path: Path) -> list[Arrival]:
         for one in arrivals
     ]
     return sorted(moved, key=lambda one: one.at)
+
+
+def _of_a_gateway(row: Any) -> Any:
+    """Return what a gateway recorded as a trace has it, and all else as it is; None: no answer."""
+    if not isinstance(row, dict) or "started_at" not in row:
+        return row
+    tokens = row.get("output_tokens") or row.get("events")
+    if not tokens:
+        return None
+    size = row.get("request_bytes")
+    estimate = max(1, size // 4) if isinstance(size, int) else None
+    return {**row, "prompt_tokens": row.get("prompt_tokens") or estimate, "output_tokens": tokens}
 
 
 def _objects(lines: Iterable[str]) -> Iterator[Any]:
