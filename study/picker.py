@@ -3,7 +3,7 @@
     python study/picker.py             everything; writes docs/results/picker.{md,json} and plots
     python study/picker.py --quick     see it work: short runs, one seed, nothing written
     python study/picker.py --only chat,lora    run these anew, keep the others' numbers
-    python study/picker.py --scale     a thousand servers, a million requests: picker-scale.json
+    python study/picker.py --scale N   a thousand servers, N requests: picker-scale.json
 
 Needs matplotlib (dependency group `study`). No GPU, no network; one core.
 """
@@ -19,6 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from msgspec.structs import replace
 from picking.contestants import ours, rivals, told
 from picking.verdicts import Score, as_json, compare, from_json, score
 from picking.workloads import CASES, HIGH, SCALE, Case
@@ -70,14 +71,15 @@ def priorities(seeds: Sequence[int], duration_s: int) -> dict[str, dict[str, Sco
     return {name: {one.name: one for one in some} for name, some in rows.items()}
 
 
-def scale() -> dict[str, object]:
-    """Run a thousand servers and a million requests once; return what that cost."""
+def scale(requests: int) -> dict[str, object]:
+    """Run a thousand servers once; return what that cost."""
     began = time.process_time()
-    report = simulate(parse(SCALE), ours(), lambda came: _note(came, began))
+    workload = replace(parse(SCALE), requests=requests)
+    report = simulate(workload, ours(), lambda came: _note(came, began))
     spent = time.process_time() - began
     return {
         "servers": 1000,
-        "requests": 1_000_000,
+        "requests": requests,
         "counted": report.all.requests,
         "processor_s": spent,
         "virtual_s": report.duration_s,
@@ -99,10 +101,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--only", default="")
-    parser.add_argument("--scale", action="store_true")
+    parser.add_argument("--scale", type=int, metavar="N")
     options = parser.parse_args()
     if options.scale:
-        found = json.dumps(scale(), indent=1)
+        found = json.dumps(scale(options.scale), indent=1)
         (RESULTS / "picker-scale.json").write_text(found + "\n")
         print(found)
         return

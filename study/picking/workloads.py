@@ -136,7 +136,6 @@ traffic: [{name: high, rate: 32, user: 400, answer: 300, priority: 10}]
 SCALE: Final = """
 duration: 180s
 warmup: 10s
-requests: 1000000
 objective: {ttft: 500ms, itl: 50ms}
 servers: [{count: 1000, profile: h100-8b}]
 troubles: [{at: 30s, server: 100, what: slow}, {at: 40s, server: 500, what: down}]
@@ -144,4 +143,4 @@ traffic:
 - {name: rag, rate: 4000, system: {count: 2000, tokens: 2000, skew: 0.8}, user: 300, answer: 150}
 - {name: chat, rate: 1200, turns: 4, think: 5s, system: {count: 20, tokens: 800}, user: 200}
 """
-"""A thousand servers, a million requests."""
+"""A thousand servers; a million requests take two minutes of their time."""
