@@ -82,6 +82,25 @@ async def test_a_subset_in_which_nobody_is_gets_503(subset):
             assert (got.status, got.header(REASON)) == (503, "NoEndpoints")
 
 
+async def test_endpoints_that_others_named_are_tried_in_their_order():
+    async with servers(3) as some:
+        dead, (one, two, three) = "127.0.0.1:1", [each.address for each in some]
+        manifests = pool("llm", dead, one, two, three), route(RULE)
+        async with gateway(*manifests, trust_client_headers=True) as gw:
+            for order, serves in (
+                ((two, one), two),
+                ((dead, three, one), three),
+                (("10.9.9.9:1", one), one),
+                ((dead, "10.9.9.9:1", two, two), two),
+            ):
+                header = f"x-gateway-destination-endpoint: {','.join(order)}"
+                got = await gw.post(ask(), "/v1/chat/completions", header)
+                assert (got.status, served_by(got)) == (200, serves)
+            header = "x-gateway-destination-endpoint: 10.9.9.9:1"
+            got = await gw.post(ask(), "/v1/chat/completions", header)
+            assert (got.status, got.header(REASON)) == (503, "NoEndpoints")
+
+
 async def test_a_subset_is_ignored_where_clients_are_not_trusted():
     async with servers(1) as (server,), gateway(pool("llm", server.address), route(RULE)) as gw:
         header = "x-gateway-destination-endpoint-subset: 10.9.9.9:8000"

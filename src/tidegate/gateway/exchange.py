@@ -229,7 +229,7 @@ class Exchange:
         self._pool = pool = live.pool(backend)
         asked = picking.ask(pool, request, self._hints, model, session, plane.clock())
         if plane.settings.trust_client_headers:
-            asked.subset = picking.subset(request.headers)
+            picking.respect(asked, request.headers)
         self._asked_for = asked
         gate = self._gate = live.gates.get(backend.identity)
         if gate is not None:

@@ -5,7 +5,7 @@ same however long the prompt is. Whom others chose is respected: a subset of the
 list of them, in the headers of GIE's endpoint picker protocol, where they are believed.
 """
 
-from typing import Final
+from typing import Final, TypeAlias
 
 from msgspec.structs import replace
 
@@ -17,11 +17,16 @@ from tidegate.picker.request import Request as PickRequest
 from tidegate.routing.session import BodyHints
 from tidegate.routing.table import Backend
 
+CHOSEN: Final = b"x-gateway-destination-endpoint"
+"""Endpoints to try in this order: `host:port`, separated by commas."""
 SUBSET: Final = b"x-gateway-destination-endpoint-subset"
 """Endpoints to choose from: `host:port`, separated by commas."""
 PREFILLER: Final = b"x-prefiller-host-port"
 """Tells the endpoint that answers who computes the prompt."""
 BYTES_PER_TOKEN: Final = 4
+
+Headers: TypeAlias = list[tuple[bytes, bytes]]
+"""With lower-case names."""
 
 
 def ask(
@@ -46,13 +51,23 @@ def ask(
     return asked
 
 
-def subset(headers: list[tuple[bytes, bytes]]) -> frozenset[str] | None:
-    """Return the addresses that a request's headers leave to choose from; None: all."""
-    named = [value for name, value in headers if name == SUBSET]
+def respect(asked: PickRequest, headers: Headers) -> None:
+    """Have whom others chose be picked.
+
+    An endpoint picker in front of us names endpoints in the order in which they are to be tried,
+    or leaves some to choose from (GIE's endpoint picker protocol, proposal 004).
+    """
+    asked.order = _addresses(headers, CHOSEN)
+    left = _addresses(headers, SUBSET)
+    asked.subset = frozenset(left) if left is not None else None
+
+
+def _addresses(headers: Headers, header: bytes) -> list[str] | None:
+    named = [value for name, value in headers if name == header]
     if not named:
         return None
     addresses = b",".join(named).decode("latin-1").split(",")
-    return frozenset(address.strip() for address in addresses if address.strip())
+    return [address.strip() for address in addresses if address.strip()]
 
 
 def told(request: Incoming, prefill: Pick | None) -> Incoming:

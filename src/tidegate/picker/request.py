@@ -23,8 +23,10 @@ class Request(msgspec.Struct):
     """The longest answer asked for, in tokens; 0 if it has no limit."""
     stream: bool = True
     """Whether the answer comes token by token, so that its first token can be seen."""
+    order: Sequence[str] | None = None
+    """Addresses to try in this order, where somebody in front of us has chosen already."""
     subset: frozenset[str] | None = None
-    """Addresses that may serve, where somebody in front of us has chosen already."""
+    """Addresses that may serve, where somebody in front of us leaves only some."""
 
 
 class Nobody(msgspec.Struct, frozen=True):

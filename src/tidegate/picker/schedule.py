@@ -74,6 +74,8 @@ def schedule(pool: Pool, request: Request, rng: Random) -> Pick | Nobody:
     scheduler = pool.scheduler
     if pool.expected:
         pool.settle(request.now)
+    if request.order is not None:
+        return _in_order(pool, request.order)
     pick = run(scheduler.profile, pool, request, rng)
     if scheduler.roles is not None and isinstance(pick, Pick):
         pick.prefill = _partner(scheduler.roles, pool, request, pick, rng)
@@ -108,6 +110,15 @@ def explain(profile: Profile, pool: Pool, request: Request) -> tuple[Explained, 
         for i, endpoint in enumerate(endpoints)
     ]
     return tuple(sorted(rows, key=lambda row: -row.total))
+
+
+def _in_order(pool: Pool, addresses: Sequence[str]) -> Pick | Nobody:
+    """Return the first of `addresses` that is in the pool, the others as fallbacks."""
+    slots = {one.address: slot for slot, one in enumerate(pool.endpoints) if one is not None}
+    order = [slots[address] for address in dict.fromkeys(addresses) if address in slots]
+    if not order:
+        return Nobody("NoEndpoints")
+    return Pick(pool.endpoints, np.array(order), np.arange(len(order), 0.0, -1.0), 0)
 
 
 def _filter(profile: Profile, candidates: Candidates) -> Nobody | None:
