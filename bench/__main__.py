@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NoReturn
 
-from bench import growth, report
+from bench import growth, picks, report
 from bench.measure import Bench, Entry, Plan
 from bench.ours import OURS
 from bench.peers import PEERS
@@ -38,7 +38,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="tidegate-bench-") as folder:
         series = _rounds(plan, variants, cpus, Path(folder))
         grown = {} if args.no_growth else _growth(plan, cpus, Path(folder))
-    results = report.Results(plan, variants, series, grown)
+    _say("measuring picks")
+    picked = {} if args.no_growth else picks.growth(requests=400 if args.quick else 4_000)
+    results = report.Results(plan, variants, series, grown, picked)
     print(report.text(results))
     report.write(results, args.out)
     _say(f"written: {args.out}/performance.md, .json, .svg")

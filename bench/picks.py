@@ -6,7 +6,9 @@ and the index is warm: the costly case.
 """
 
 import time
+from pathlib import Path
 from random import Random
+from typing import TypeAlias
 
 from tidegate.picker.config import Scheduler, default_scheduler, parse_config, simple_scheduler
 from tidegate.picker.endpoint import Endpoint
@@ -16,6 +18,8 @@ from tidegate.picker.schedule import schedule
 from tidegate.picker.state import Listed, Model, Sample
 from tidegate.picker.ticket import begin
 
+Growth: TypeAlias = dict[str, list[dict[str, float]]]
+"""By profile: `pick_us` and `request_us` for each of `SIZES`."""
 SIZES = (1, 10, 100, 1_000, 4_000)
 PROMPT_BYTES = 16_000
 LLM_D = """
@@ -87,16 +91,56 @@ def cost(size: int, scheduler: Scheduler, *, requests: int = 4_000) -> dict[str,
     return {"pick_us": picking / requests * 1e6, "request_us": whole / requests * 1e6}
 
 
-def growth(*, requests: int = 4_000) -> dict[str, list[dict[str, float]]]:
+def growth(*, requests: int = 4_000) -> Growth:
     """Return the costs of each profile at each size."""
     return {
-        name: [{"endpoints": size, **cost(size, one, requests=requests)} for size in SIZES]
+        name: [cost(size, one, requests=requests) for size in SIZES]
         for name, one in profiles().items()
     }
 
 
+SECTION = """\
+## A pick
+
+CPU of a pick by the size of the pool, in µs: of the pick itself with hashing a prompt of 4,000
+tokens, and (in brackets) of all that a request costs the picker: charging the endpoint, noting
+the prompt, learning from its times. One process, no sockets.
+
+{table}
+
+![Cost of a pick by the size of the pool](picks.svg)
+"""
+
+
+def table(found: Growth) -> list[list[str]]:
+    """Return rows of text: a profile each."""
+    rows = [["endpoints", *(f"{size:,}" for size in SIZES)]]
+    for name, costs in found.items():
+        rows.append([name, *(f"{one['pick_us']:.0f} ({one['request_us']:.0f})" for one in costs)])
+    return rows
+
+
+def plot(found: Growth, path: Path) -> None:
+    """Draw the costs over the size."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams["svg.hashsalt"] = "tidegate"
+    import matplotlib.pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(6.4, 3.6))
+    for name, costs in found.items():
+        axis.plot(SIZES, [one["pick_us"] for one in costs], marker="o", label=name)
+    axis.set_xscale("log")
+    axis.set_ylim(0)
+    axis.set_xlabel("endpoints")
+    axis.set_ylabel("µs of CPU")
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(frameon=False)
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+
+
 if __name__ == "__main__":
-    for profile, rows in growth().items():
-        print(profile)
-        for row in rows:
-            print("  ", {key: round(value, 1) for key, value in row.items()})
+    for row in table(growth()):
+        print("".join(cell.ljust(26 if not at else 12) for at, cell in enumerate(row)))

@@ -5,11 +5,12 @@ import os
 import platform
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+from bench import picks
 from bench.growth import SIZES
 from bench.measure import Plan, Series
 from bench.setup import Variant
@@ -68,6 +69,7 @@ class Results:
     variants: tuple[Variant, ...]
     series: Mapping[str, Series]
     growth: Mapping[str, Sequence[float]]
+    picked: picks.Growth = field(default_factory=dict)
 
     def spread(self, name: str, metric: str) -> Spread | None:
         """Return one cell of the table."""
@@ -121,6 +123,7 @@ def data(results: Results) -> dict[str, Any]:
             for name, values in results.growth.items()
             if (spread := Spread.of(values)) is not None
         },
+        "picks_cpu_us": results.picked,
         "aims": [
             {"aim": aim, "at_most": limit, "found": found.data(), "met": found.median <= limit}
             for aim, limit, found in aims(results)
@@ -224,6 +227,8 @@ def text(results: Results) -> str:
     parts = [table(results), ratio_table(results), aim_table(results)]
     if results.growth:
         parts.insert(2, growth_table(results))
+    if results.picked:
+        parts.insert(3, picks.table(results.picked))
     return "\n\n".join(plain(rows) for rows in parts)
 
 
@@ -250,6 +255,9 @@ def page(results: Results) -> str:
         aims=markdown(aim_table(results)),
         does=markdown([["", "what a request gets beside being relayed"], *does]),
         growth=growth,
+        picks=picks.SECTION.format(table=markdown(picks.table(results.picked)))
+        if results.picked
+        else "",
         sizes=", ".join(size.name for size in SIZES),
         notes=NOTES.read_text(),
     )
@@ -276,6 +284,7 @@ third of the value are within the noise of a shared machine.
 {aims}
 
 {growth}
+{picks}
 ## What is compared
 
 {does}
@@ -335,3 +344,5 @@ def write(results: Results, folder: Path) -> None:
     (folder / "performance.json").write_text(json.dumps(data(results), indent=2) + "\n")
     (folder / "performance.md").write_text(page(results))
     plot(results, folder / "performance.svg")
+    if results.picked:
+        picks.plot(results.picked, folder / "picks.svg")
