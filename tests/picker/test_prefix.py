@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tidegate.picker.prefix import Blocks, PrefixIndex, PrefixSettings, block_ends
@@ -91,6 +91,7 @@ def test_the_match_of_an_endpoint_ends_at_the_first_block_that_it_lacks():
     assert made.match(chain("aaaaaa")).tolist()[:3] == [6, 3, 0]
 
 
+@settings(max_examples=15)
 @given(st.lists(st.integers(0, 10_000), min_size=200, max_size=400))
 def test_memory_is_bounded_by_the_servers_cache(numbers):
     made = index(PrefixSettings(block_size_tokens=1, lru_capacity_per_server=64), slots=2)
