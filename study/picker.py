@@ -3,6 +3,7 @@
     python study/picker.py             everything; writes docs/results/picker.{md,json} and plots
     python study/picker.py --quick     see it work: short runs, one seed, nothing written
     python study/picker.py --only chat,lora    run these anew, keep the others' numbers
+    python study/picker.py --only nothing      write the page anew, from the numbers
     python study/picker.py --scale N   a thousand servers, N requests: picker-scale.json
 
 Needs matplotlib (dependency group `study`). No GPU, no network; one core.

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 
 import matplotlib as mpl
 
@@ -41,7 +42,7 @@ def _bars(
         colour = ACCENT if index == 0 else GREYS[(index - 1) % len(GREYS)]
         heights = [some[name] for some in values.values()]
         axes.bar(spots, heights, width * 0.92, label=name, color=colour)
-    axes.set_xticks(range(len(values)), [title.replace(" ", "\n", 1) for title in titles])
+    axes.set_xticks(range(len(values)), [fill(title, 14) for title in titles])
     axes.tick_params(axis="x", labelsize=8)
     axes.set_ylabel(label)
     if log:
