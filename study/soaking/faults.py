@@ -7,7 +7,7 @@ import json
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from random import Random
 from typing import Final
@@ -104,7 +104,8 @@ class Trouble:
             try:
                 time.sleep(SPELL_S)
             finally:
-                _admin(address, "DELETE")
+                with suppress(OSError):  # Tidegate may have replaced it
+                    _admin(address, "DELETE")
 
     def kill_worker(self) -> None:
         """Kill the youngest worker: the oldest shows its memory over the whole soak."""
