@@ -98,6 +98,22 @@ def test_a_canary_that_hangs_before_the_start_gets_no_request(up: Deployment):
     assert load.failures == []
 
 
+@pytest.mark.timeout(240)
+def test_a_canary_that_hangs_once_it_has_traffic_is_rolled_back(up: Deployment):
+    # Longer than the 30 s after which a request without a first byte counts as hung.
+    with traffic(up.url, 20, MODEL, timeout_s=60.0) as load:
+        start(up, "hangs", steps=[{"setWeight": 50}, {"pause": {"duration": "5m"}}])
+        until(up, "Progressing", "hangs")
+        load.more(20)
+        with broken(up, "llm-new", hang=True):
+            seen = until(up, "RolledBack", "hangs")
+            assert is_back(up)
+        assert "of the canary" in seen["message"]
+        assert "failed" in seen["message"]
+    # Who never began an answer has no header to be known by.
+    assert {each.pool for each in load.failures} <= {"", "llm-new"}
+
+
 def test_wrong_answers_are_found_in_the_shadow(up: Deployment):
     stop = threading.Event()
 

@@ -47,12 +47,12 @@ class Traffic:
         wait_until(lambda: len(fresh()) >= results, timeout_s, f"{results} more results")
         return fresh()
 
-    def run(self, url: str, rate: float, workload: Workload) -> None:
+    def run(self, url: str, rate: float, workload: Workload, timeout_s: float) -> None:
         """Send until `stop`; the thread's body."""
 
         async def main() -> None:
             self._events = asyncio.get_running_loop()
-            client = Client(parse_target(url), time.perf_counter)
+            client = Client(parse_target(url), time.perf_counter, timeout_s)
             seed = next(_SEEDS)
             self._loop = OpenLoop(
                 client,
@@ -78,11 +78,13 @@ class Traffic:
 
 
 @contextmanager
-def traffic(url: str, rate: float, model: str, max_tokens: int = 8) -> Iterator[Traffic]:
+def traffic(
+    url: str, rate: float, model: str, max_tokens: int = 8, timeout_s: float = 60.0
+) -> Iterator[Traffic]:
     """Send streamed chats of `rate` new sessions a second while the context lasts."""
     workload = Workload(model=model, max_tokens=max_tokens, system_words=5, user_words=5)
     running = Traffic()
-    thread = threading.Thread(target=running.run, args=(url, rate, workload))
+    thread = threading.Thread(target=running.run, args=(url, rate, workload, timeout_s))
     thread.start()
     try:
         running.more(1)
