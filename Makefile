@@ -7,7 +7,7 @@ RUN := $(VENV)/bin
 VLLM := $(VENV)-vllm
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check golden bench serve docs study-judge study-simulator study-soak study-picker study-rollouts demo-vllm test-vllm clean
+.PHONY: help demo test check golden bench serve docs study-judge study-simulator study-soak study-picker study-rollouts study-sharing demo-vllm test-vllm clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 28
@@ -64,6 +64,9 @@ study-picker: $(READY) ## The picker beside others, nine workloads in virtual ti
 study-rollouts: $(READY) ## Kill, abort, spoil and walk rollouts (minutes; see docs/results)
 	@$(RUN)/pytest study/rollouts
 	@$(RUN)/python study/walks.py
+
+study-sharing: $(READY) ## Several workers beside one: cache hits and balance, with real processes
+	@$(RUN)/python study/sharing.py $(STUDY)
 
 demo-vllm: $(READY) ## Real vLLM servers updated, killed, stopped: 15 minutes, 2.5 GB
 	@PYTHON=$(PYTHON) tests_vllm/install.sh $(VLLM) || exit 0; \

@@ -449,3 +449,28 @@ def test_what_should_have_been_cached_is_counted():
     for length in (10, 20):
         begin(pool, pool.members[0], Request(NOW, "m", None, CHAIN[:length], length * 64), NOW)
     assert (pool.prompt_tokens, pool.cached_tokens) == (1920, 640)
+
+
+def test_of_a_pair_each_is_charged_with_its_part_and_learns_from_it():
+    pool = pool_of(endpoints(0, 0), default_scheduler())
+    answers, computes = pool.members
+    request = Request(NOW, "m", None, CHAIN, 1280, 100)
+    ticket = begin(pool, answers, request, NOW, computes)
+    assert pool.pending.tolist() == [0.0, 1280.0]
+    assert pool.load.tolist() == [1.0, 1.0]
+    ticket.answered(NOW + 3)
+    assert pool.load.tolist() == [1.0, 0.0]
+    assert pool.pending.tolist() == [0.0, 0.0]
+    assert pool.latency.ttft_factor[1] > pool.latency.ttft_factor[0] == 1.0
+    ticket.ended(NOW + 4, ok=True, output=10)
+    assert pool.load.tolist() == [0.0, 0.0]
+    assert pool.prefix.match(CHAIN).tolist() == [1280.0, 1280.0]
+
+
+def test_a_pair_that_fails_before_its_answer_leaves_nothing_behind():
+    pool = pool_of(endpoints(0, 0), default_scheduler())
+    request = Request(NOW, "m", None, CHAIN, 1280, 100)
+    begin(pool, pool.members[0], request, NOW, pool.members[1]).ended(NOW + 1, ok=False)
+    for vector in (pool.load, pool.pending, pool.tokens):
+        assert vector.tolist() == [0.0, 0.0]
+    assert [e.state.failures for e in pool.members] == [1, 0]

@@ -355,10 +355,9 @@ class Exchange:
         self._progress = plane.clock()
         assert self._pool is not None  # noqa: S101  # set before anything is sent
         assert self._asked_for is not None  # noqa: S101
-        self._ticket = begin(self._pool, endpoint, self._asked_for, self._progress)
-        if self._chosen is not None and self._chosen.prefill is not None:
-            partner = self._chosen.prefill.endpoint
-            self._ticket.partner = begin(self._pool, partner, self._asked_for, self._progress)
+        partner = self._chosen.prefill if self._chosen is not None else None
+        prefiller = partner.endpoint if partner is not None else None
+        self._ticket = begin(self._pool, endpoint, self._asked_for, self._progress, prefiller)
         rule = self._rule()
         if rule.backend_timeout_s is not None:
             self._attempt_timer = plane.loop.call_later(

@@ -53,11 +53,17 @@ class Ticket(msgspec.Struct):
             return
         self.first = now
         self.prefilled(now)
+        computed = self.partner or self
+        if learn:
+            computed.learn_ttft(now)
         if self.partner is not None:
             self.partner.ended(now, ok=True)
             self.partner = None
+
+    def learn_ttft(self, now: float) -> None:
+        """Have the pool learn how long the prompt took, which was computed by `now`."""
         model = self.pool.latency
-        if learn and model is not None and self.seen is not None and self._seated():
+        if model is not None and self.seen is not None and self._seated():
             model.answered(self.slot or 0, self.seen, now - self.began, now)
 
     def prefilled(self, now: float) -> None:
@@ -91,51 +97,69 @@ class Ticket(msgspec.Struct):
         return self.slot is not None and self.pool.slot_of(self.endpoint) == self.slot
 
 
-def begin(pool: Pool, endpoint: Endpoint, request: Request, now: float) -> Ticket:
-    """Charge `endpoint` with `request`, which is being sent there."""
+def begin(
+    pool: Pool, endpoint: Endpoint, request: Request, now: float, prefiller: Endpoint | None = None
+) -> Ticket:
+    """Charge `endpoint` with `request`, which is being sent there.
+
+    `prefiller` computes its prompt, where that isn't `endpoint` itself, and is charged with that.
+    """
     slot = pool.slot_of(endpoint)
     scheduler = pool.scheduler
     if slot is None or not scheduler.reads_prompts:
         endpoint.note(STARTED, now)
         if slot is not None:
-            pool.picks[slot] += 1
-            if request.model is not None:
-                pool.residency.sent(slot, request.model)
-        return Ticket(pool, endpoint, now, slot)
-    return _charge(pool, endpoint, slot, request, now)
-
-
-def _charge(pool: Pool, endpoint: Endpoint, slot: int, request: Request, now: float) -> Ticket:
-    prefix, prefill = pool.prefix, request.prompt
-    if prefix is not None and request.chain:
-        cached = prefix.match_one(slot, request.chain)
-        if not cached:
-            pool.last_miss[slot] = now
-        prefill = max(1, prefill - cached)
-        pool.prompt_tokens += request.prompt
-        pool.cached_tokens += min(cached, request.prompt)
-        fresh = prefix.note(slot, request.chain)
-        if pool.news is not None and fresh < len(request.chain):
-            pool.news.append((slot, fresh, request.chain[fresh:]))
-    pool.picks[slot] += 1
-    if request.model is not None:
-        pool.residency.sent(slot, request.model)
-    tokens, seen = 0, None
-    if pool.scheduler.counts_tokens:
-        model = pool.latency
-        length = model.output if model is not None else request.output
-        tokens = request.prompt + int(min(request.output or length, length))
-        if model is not None:
-            seen = Observation(
-                float(pool.pending[slot]) + prefill, float(pool.load[slot]), float(pool.queue[slot])
-            )
+            _sent(pool, slot, request)
+        ticket = Ticket(pool, endpoint, now, slot)
     else:
-        prefill = 0
+        ticket = _charge(pool, endpoint, slot, request, now, computes=prefiller is None)
+    if prefiller is not None:
+        ticket.partner = begin(pool, prefiller, request, now)
+    return ticket
+
+
+def _charge(
+    pool: Pool, endpoint: Endpoint, slot: int, request: Request, now: float, *, computes: bool
+) -> Ticket:
+    missing = _missing(pool, slot, request, now)
+    _sent(pool, slot, request)
+    if not pool.scheduler.counts_tokens:
+        endpoint.note(STARTED, now)
+        return Ticket(pool, endpoint, now, slot)
+    model, seen = pool.latency, None
+    prefill = missing if computes else 0
+    length = model.output if model is not None else request.output
+    tokens = request.prompt + int(min(request.output or length, length))
+    if model is not None:
+        compute = float(pool.pending[slot]) + prefill
+        seen = Observation(compute, float(pool.load[slot]), float(pool.queue[slot]))
     endpoint.note(Started(prefill, tokens), now)
     ticket = Ticket(pool, endpoint, now, slot, prefill, tokens, seen)
     if not request.stream and prefill and seen is not None:
         _expect(pool, ticket, seen)
     return ticket
+
+
+def _sent(pool: Pool, slot: int, request: Request) -> None:
+    pool.picks[slot] += 1
+    if request.model is not None:
+        pool.residency.sent(slot, request.model)
+
+
+def _missing(pool: Pool, slot: int, request: Request, now: float) -> int:
+    """Note where the prompt goes; return how many of its tokens aren't cached there."""
+    prefix, chain = pool.prefix, request.chain
+    if prefix is None or not chain:
+        return request.prompt
+    cached = prefix.match_one(slot, chain)
+    if not cached:
+        pool.last_miss[slot] = now
+    pool.prompt_tokens += request.prompt
+    pool.cached_tokens += min(cached, request.prompt)
+    fresh = prefix.note(slot, chain)
+    if pool.news is not None and fresh < len(chain):
+        pool.news.append((slot, fresh, chain[fresh:]))
+    return max(1, request.prompt - cached)
 
 
 def _expect(pool: Pool, ticket: Ticket, seen: Observation) -> None:
