@@ -4,6 +4,7 @@ Whatever happens to the demo, its processes are ended and the directory is gone:
 asked first, and what is left of the processes that it started is killed.
 """
 
+import os
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +25,9 @@ from tidegate.api.errors import TidegateError
 UP: Final = (sys.executable, "-m", "tidegate", "up")
 STOP_S: Final = 15.0
 LOG_LINES: Final = 30
+LOWEST_PORT: Final = 24_000
+HIGHEST_PORT: Final = 32_000
+"""Below what systems give to outgoing connections (Linux: from 32768 on)."""
 ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """What ends the demo in good order."""
 
@@ -142,8 +147,18 @@ def _descendants(pid: int) -> set[psutil.Process]:
 
 
 def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
+    """Return ports that nobody has, and that the system gives to no outgoing connection."""
+    first = LOWEST_PORT + os.getpid() * count % (HIGHEST_PORT - LOWEST_PORT)
+    around = [*range(first, HIGHEST_PORT), *range(LOWEST_PORT, first)]
+    free = list(islice(filter(_can_bind, around), count))
+    if len(free) < count:
+        raise StartError(f"found no {count} free ports from {LOWEST_PORT} to {HIGHEST_PORT}")
+    return free
+
+
+def _can_bind(port: int) -> bool:
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
