@@ -65,7 +65,7 @@ def _rounds(
 
 def _growth(plan: Plan, cpus: Cpus, folder: Path) -> dict[str, list[float]]:
     with contextlib.ExitStack() as stack:
-        place = stack.enter_context(_backend(folder, growth.MANY, cpus))
+        place = stack.enter_context(_backend(folder, growth.MANY, cpus, growth.MANY))
         running: dict[growth.Size, Running] = {}
         for size in growth.SIZES:
             _say(f"starting a gateway with {size.name}")
@@ -79,8 +79,8 @@ def _growth(plan: Plan, cpus: Cpus, folder: Path) -> dict[str, list[float]]:
 
 
 @contextlib.contextmanager
-def _backend(folder: Path, listeners: int, cpus: Cpus) -> Iterator[Place]:
-    command = python("-m", "bench.backend", str(listeners))
+def _backend(folder: Path, listeners: int, cpus: Cpus, models: int = 0) -> Iterator[Place]:
+    command = python("-m", "bench.backend", str(listeners), str(models))
     started = Started(command, cpus=cpus.rest, log=folder / "backend.log")
     try:
         yield Place(folder, tuple(json.loads(started.line())))

@@ -6,7 +6,9 @@ events as `max_tokens`, one every `seed` milliseconds (a field that every gatewa
 Like an engine's step, one tick sends the next event of all its streams. `seed` 0 sends all
 events at once.
 
-    python -m bench.backend LISTENERS     says its ports as JSON, and ends with its stdin
+    python -m bench.backend LISTENERS [MODELS]
+
+says its ports as JSON, and ends with its stdin. The first two ports serve so many models more.
 """
 
 import asyncio
@@ -89,9 +91,11 @@ def _whole() -> bytes:
     ).encode()
 
 
-def _models() -> bytes:
-    card = {"id": MODEL, "object": "model", "created": 1764000000, "owned_by": "vllm"}
-    return json.dumps({"object": "list", "data": [{**card, "max_model_len": 8192}]}).encode()
+def _models(more: int) -> bytes:
+    names = [MODEL, *(f"model-{number}" for number in range(more))]
+    card = {"object": "model", "created": 1764000000, "owned_by": "vllm", "max_model_len": 8192}
+    cards = [{"id": name, **card} for name in names]
+    return json.dumps({"object": "list", "data": cards}).encode()
 
 
 CHAT: Final = _answer(_whole())
@@ -102,7 +106,6 @@ STREAM_HEAD: Final = (
 )
 INFO: Final = _answer(json.dumps({"model_path": MODEL, "served_model_name": MODEL}).encode())
 PAGES: Final = {
-    b"/v1/models": _answer(_models()),
     b"/health": _answer(b"", b"text/plain"),
     b"/metrics": _answer(METRICS, b"text/plain; version=0.0.4; charset=utf-8"),
 }
@@ -144,9 +147,10 @@ class Steps:
 class Listener:
     """What the connections of one port share."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, models: int) -> None:
         self._loop = loop
         self._steps: dict[int, Steps] = {}
+        self.pages = {**PAGES, b"/v1/models": _answer(_models(models))}
         self._renew()
 
     def _renew(self) -> None:
@@ -206,7 +210,7 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """Answer."""
         if self._parser.get_method() != b"POST":
-            page = PAGES.get(self._url.partition(b"?")[0], INFO)
+            page = self._listener.pages.get(self._url.partition(b"?")[0], INFO)
             self.transport.write(self._listener.start + page)
             return
         chat = _CHAT.decode(self._body)
@@ -227,11 +231,11 @@ class Connection(asyncio.Protocol):
         self.transport.write(LAST)
 
 
-async def _serve(listeners: int) -> None:
+async def _serve(listeners: int, models: int) -> None:
     loop = asyncio.get_running_loop()
     ports = []
-    for _ in range(listeners):
-        listener = Listener(loop)
+    for number in range(listeners):
+        listener = Listener(loop, models if number < 2 else 0)
         server = await loop.create_server(
             lambda listener=listener: Connection(listener), "127.0.0.1", 0, backlog=4096
         )
@@ -243,4 +247,4 @@ async def _serve(listeners: int) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(_serve(int(sys.argv[1])))
+    uvloop.run(_serve(*map(int, [*sys.argv[1:], "0"][:2])))

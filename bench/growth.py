@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench.measure import Bench, Say
-from bench.ours import LEAST_LOAD, manifests, serve
+from bench.ours import manifests, serve
 from bench.processes import Cpus
 from bench.setup import Place, Running
 
@@ -33,9 +33,7 @@ def start(size: Size, place: Place, cpus: Cpus) -> Running:
     """Start our gateway with that many; nine of ten endpoints are in the big pool."""
     ports = place.backends[: size.endpoints]
     few = max(1, len(ports) // 10)
-    # The backend lists one model; the default picker refuses the others, as it should.
-    picker = LEAST_LOAD if size.routes > 1 else ""
-    objects = manifests(routes=size.routes, big=ports[few:], small=ports[:few], picker=picker)
+    objects = manifests(routes=size.routes, big=ports[few:], small=ports[:few])
     name = f"growth-{size.routes}-{size.endpoints}"
     return serve(place, name, place.free_port(), cpus, objects)
 

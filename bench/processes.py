@@ -15,7 +15,7 @@ from typing import Final
 import psutil
 
 ROOT: Final = Path(__file__).parents[1]
-START_TIMEOUT_S: Final = 60.0
+START_TIMEOUT_S: Final = 120.0
 STOP_TIMEOUT_S: Final = 10.0
 _PAUSE_S: Final = 0.05
 
