@@ -7,7 +7,7 @@ with. An exchange ends exactly once: by `_finish`, which hands its record over.
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from msgspec.structs import replace
 
@@ -47,6 +47,18 @@ _RECORD_SALT: Final = b"record"
 """Names sessions in records; another than any split's, so that counts don't depend on arms."""
 _NOT_THE_SERVER: Final = frozenset({501, 505})
 """5xx that say nothing of an endpoint's health."""
+
+
+class Way(NamedTuple):
+    """Where a request goes, until an endpoint is chosen."""
+
+    rule: Rule
+    arm: Arm
+    backend: Backend
+    live: Live
+    request: Incoming
+    """As it is sent: a rewrite may have named another model."""
+    draw: int
 
 
 class Client(Protocol):
@@ -231,35 +243,23 @@ class Exchange:
         if plane.settings.trust_client_headers:
             picking.respect(asked, request.headers)
         self._asked_for = asked
+        way = Way(rule, arm, backend, live, request, draw)
         gate = self._gate = live.gates.get(backend.identity)
         if gate is not None:
             priority = priority_of(backend, request, self._hints.model)
             if not gate.open(priority, asked.now):
-                again = partial(self._looked, rule, arm, backend, live, request, draw, looked=False)
-                self._wait(gate, priority, request, again)
+                self._wait(gate, priority, request, partial(self._go, way))
                 return
-        pick = schedule(pool, asked, plane.rng)
-        self._dispatch(rule, arm, backend, live, request, draw, pick)
+        self._dispatch(way, schedule(pool, asked, plane.rng))
 
-    def _dispatch(
-        self,
-        rule: Rule,
-        arm: Arm,
-        backend: Backend,
-        live: Live,
-        request: Incoming,
-        draw: int,
-        pick: Pick | Nobody,
-        *,
-        looked: bool = False,
-    ) -> None:
+    def _dispatch(self, way: Way, pick: Pick | Nobody, *, looked: bool = False) -> None:
         plane, pool, asked = self._plane, self._pool, self._asked_for
         if pool is None or asked is None or self._over:
             return
         missing = isinstance(pick, Nobody) and pick.reason == "ModelNotFound"
         if missing and not looked and plane.adapters is not None:
-            again = partial(self._looked, rule, arm, backend, live, request, draw)
-            if plane.adapters.want(pool, backend.adapter_path, asked.model or "", again):
+            again = partial(self._go, way, looked=True)
+            if plane.adapters.want(pool, way.backend.adapter_path, asked.model or "", again):
                 return
         if missing and self._renamer:
             # A resource says that the model is there, and our list is some seconds old: it may
@@ -267,9 +267,10 @@ class Exchange:
             asked.model = None
             pick = schedule(pool, asked, plane.rng)
         if isinstance(pick, Nobody):
-            self._refuse(*picking.refusal(pick, backend, asked.model))
+            self._refuse(*picking.refusal(pick, way.backend, asked.model))
             return
         self._chosen = pick
+        rule, arm, request = way.rule, way.arm, way.request
         self._attempts_left = rule.retry.attempts
         if pool.scheduler.roles is not None:
             request = picking.told(request, pick.prefill)
@@ -280,25 +281,15 @@ class Exchange:
         if rule.filters.mirrors or arm.filters.mirrors:
             whole = replace(request, body=body)
             record, prefix = self.record, self._prefix()
-            sent = Sent(whole, self._payload, rule, arm, prefix, session, draw, record)
-            self._twin = copy(plane, live, sent)
+            sent = Sent(whole, self._payload, rule, arm, prefix, session, way.draw, record)
+            self._twin = copy(plane, way.live, sent)
 
-    def _looked(
-        self,
-        rule: Rule,
-        arm: Arm,
-        backend: Backend,
-        live: Live,
-        request: Incoming,
-        draw: int,
-        *,
-        looked: bool = True,
-    ) -> None:
-        """Go on once it is known whether the model is there, or that there is room."""
+    def _go(self, way: Way, *, looked: bool = False) -> None:
+        """Go on once there is room, or (`looked`) once it is known whether the model is there."""
         if self._pool is not None and self._asked_for is not None and not self._over:
             self._asked_for.now = self._plane.clock()
             pick = schedule(self._pool, self._asked_for, self._plane.rng)
-            self._dispatch(rule, arm, backend, live, request, draw, pick, looked=looked)
+            self._dispatch(way, pick, looked=looked)
 
     # waiting for room
 
