@@ -1,5 +1,8 @@
 """An EndpointPickerConfig: upstream's own files are understood, and mistakes have a place."""
 
+import re
+from pathlib import Path
+
 import msgspec
 import pytest
 import yaml
@@ -200,3 +203,14 @@ def test_every_plugin_and_parameter_is_in_the_reference(kind):
         start = f"| `{field.encode_name}`"
         (row,) = (line for line in entry.splitlines() if line.startswith(start))
         assert len(row.split("|")[4].strip()) > 8
+
+
+def test_the_configs_of_the_documentation_are_understood():
+    page = (Path(__file__).parents[2] / "docs/picking.md").read_text()
+    found = []
+    for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL):
+        for document in yaml.safe_load_all(block.replace("spec: ...", "")):
+            texts = document.get("data", {}).values()
+            found += [*texts, *([yaml.safe_dump(document)] if "plugins" in document else [])]
+    assert len(found) == 2
+    assert all(parse_config(text) for text in found)
