@@ -53,7 +53,7 @@ class PrefixSettings(
     lru_capacity_per_server: Annotated[int, Meta(ge=1, le=10_000_000)] = 31_250
     """Blocks of `blockSizeTokens` that a server's KV cache is taken to hold."""
     max_entries: Annotated[int, Meta(ge=1024, le=50_000_000)] = 2_000_000
-    """Prefixes remembered at most, all servers together: about 150 bytes each."""
+    """Prefixes remembered at most, all servers together: 100 to 300 bytes each."""
 
     @property
     def tokens(self) -> int:

@@ -236,8 +236,10 @@ class Sharing:
         worker.heard_at = now
         self._workers[message.sender] = worker
         self._hearing = True
-        self._take_in(worker, message, now)
-        self._hearing = False
+        try:
+            self._take_in(worker, message, now)
+        finally:
+            self._hearing = False
         if known is None:
             self._listed.update(self._lists)  # it has seen nothing yet
             self._listen()

@@ -127,7 +127,7 @@ PREFIXES: Final = Family(
     "tidegate_prefix_entries",
     "gauge",
     ("pool",),
-    "Prefixes of prompts that are remembered, over all endpoints; about 150 bytes each.",
+    "Prefixes of prompts that are remembered, over all endpoints; 100 to 300 bytes each.",
 )
 PROMPT_TOKENS: Final = Family(
     "tidegate_prompt_tokens_total",
