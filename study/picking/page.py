@@ -175,8 +175,9 @@ def _scale(folder: Path) -> Iterator[str]:
     found: dict[str, Any] = json.loads(path.read_text())
     each = found["processor_s"] / found["requests"]
     yield (
-        f"## Size\n\nA thousand servers and {found['requests']:,} requests (`study/picker.py --scale"
-        f" {found['requests']}`) took {found['processor_s']:.0f} s of one core:"
+        f"## Size\n\nA thousand servers and {found['requests']:,} requests"
+        f" (`study/picker.py --scale {found['requests']}`) took"
+        f" {found['processor_s']:.0f} s of one core:"
         f" {each * 1e6:.0f} us a request, simulation included, so a million takes about"
         f" {each * 1e6 / 60:.0f} minutes. {found['memory_mib']:,.0f} MiB ({found['machine']})."
         f" p95 TTFT was {_ms(found['ttft_p95_s'])}, hits {found['hits']:.0%}.\n"
