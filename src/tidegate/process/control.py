@@ -22,10 +22,11 @@ import uvloop
 from tidegate.api.errors import TidegateError
 from tidegate.api.meta import Resource
 from tidegate.api.tidegate import ModelServer
-from tidegate.controllers import objectives, sight
+from tidegate.controllers import objectives, protection, sight
 from tidegate.controllers.loop import back_off, pause
 from tidegate.controllers.modelservers import ModelServers
 from tidegate.controllers.objectives import Objectives
+from tidegate.controllers.protection import Protection
 from tidegate.controllers.replica import Place
 from tidegate.controllers.rollouts import Rollouts
 from tidegate.controllers.roster import Roster
@@ -130,6 +131,7 @@ async def _reconcile(
         cache, store, now, host=settings.host, addresses=_addresses(settings.host)
     )
     objective_statuses = Objectives(cache, store, now)
+    pools = Protection(cache, store)
     rollouts = Rollouts(cache, store, now, run=data.run, shelf=Shelf(data.records))
 
     def changed(kind: type[Resource], key: Any) -> None:
@@ -139,6 +141,8 @@ async def _reconcile(
             route_statuses.changed()
         if kind in objectives.KINDS:
             objective_statuses.changed()
+        if kind in protection.KINDS:
+            pools.changed()
         if kind in sight.KINDS:
             rollouts.changed(kind, key)
 
@@ -149,6 +153,7 @@ async def _reconcile(
             _kept("modelservers", servers.run),
             _kept("routes", route_statuses.run),
             _kept("objectives", objective_statuses.run),
+            _kept("protection", pools.run),
             _kept("rollouts", rollouts.run),
         )
     ]
