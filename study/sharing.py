@@ -1,6 +1,6 @@
 """How well several workers pick beside one, with real processes: hits, balance, first tokens.
 
-    make study-sharing, or python study/sharing.py [--workers 1 2 4] [--seconds 30] [--out docs/results/sharing.md]
+    make study-sharing STUDY="--workers 1 2 4 --seconds 30 --out docs/results/sharing.md"
 
 A whole gateway (`tidegate up`), six simulated servers, conversations whose turns come on
 connections of their own, so that each turn may meet another worker. Hits are what the servers
