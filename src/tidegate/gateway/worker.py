@@ -30,6 +30,7 @@ from tidegate.store.informer import Informer
 from tidegate.telemetry import logs
 from tidegate.telemetry.access import AccessLog
 from tidegate.telemetry.metrics import Gauges, Metrics, Picking, render
+from tidegate.telemetry.recording import Recording
 
 log = structlog.get_logger("tidegate.gateway")
 
@@ -63,15 +64,19 @@ async def _run(settings: WorkerSettings, now: Callable[[], float]) -> None:
         emit=metrics.observe,
         reject=metrics.reject,
     )
-    recorder = Recorder(plane.running, now, boot=f"{settings.worker_id}-{os.getpid()}-{now():.3f}")
+    boot = f"{settings.worker_id}-{os.getpid()}-{now():.3f}"
+    recorder = Recorder(plane.running, now, boot=boot)
+    recording = Recording(settings.record, boot) if settings.record else None
     plane.paired = recorder.pair
-    tally = _tally(loop, metrics, recorder, settings)
+    tally = _tally(loop, metrics, recorder, recording, settings)
     plane.emit = tally.add
     store = HttpStore.from_kubeconfig(settings.kubeconfig)
     try:
         await _serve(plane, metrics, recorder, tally, store, stop)
     finally:
         tally.flush()
+        if recording is not None:
+            recording.flush()
         await store.close()
 
 
@@ -171,9 +176,12 @@ def _tally(
     loop: asyncio.AbstractEventLoop,
     metrics: Metrics,
     recorder: Recorder,
+    recording: Recording | None,
     settings: WorkerSettings,
 ) -> Tally:
     takers = [metrics.observe, recorder.fold]
+    if recording is not None:
+        takers.append(recording.note)
     if not settings.access_log or settings.log_level not in {"debug", "info"}:
         return Tally(loop, *takers)
     access = AccessLog(settings.log_format)
