@@ -1,28 +1,29 @@
 """One request's life: route → split → admit → pick → relay.
 
 Everything that happens to a request happens here, in this order, on the table that it began
-with. An exchange ends exactly once: by `_finish`, which hands its record over.
+with; how its client is answered is in `answering`. An exchange ends exactly once: by `_finish`,
+which hands its record over.
 """
 
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
-from tidegate.gateway import framing, models, picking, reply
+from tidegate.gateway import picking, reply
+from tidegate.gateway.answering import Answering, Client
 from tidegate.gateway.copies import Sent, copy
-from tidegate.gateway.framing import AnswerHead, frame
+from tidegate.gateway.framing import AnswerHead
 from tidegate.gateway.gate import Gate, priority_of
 from tidegate.gateway.payload import request_payload
 from tidegate.gateway.plane import Live, Plane
-from tidegate.gateway.rename import Renamer, choose, renamed
+from tidegate.gateway.rename import choose, renamed
 from tidegate.gateway.request import Incoming
 from tidegate.gateway.shadow import Twin
-from tidegate.gateway.sse import ABORTED, EventMeter
-from tidegate.gateway.upstream import Dialing, Failed, Headers, Upstream
-from tidegate.judge.record import Record
+from tidegate.gateway.sse import ABORTED
+from tidegate.gateway.upstream import Dialing, Failed, Upstream
 from tidegate.picker.endpoint import Endpoint
 from tidegate.picker.flow.waiter import Waiter
 from tidegate.picker.pool import Pool
@@ -31,12 +32,10 @@ from tidegate.picker.request import Request as PickRequest
 from tidegate.picker.schedule import schedule
 from tidegate.picker.state import ANSWERED
 from tidegate.picker.ticket import Ticket, begin
-from tidegate.routing.filters import location
-from tidegate.routing.match import Request as MatchRequest
 from tidegate.routing.match import match, misdirected
-from tidegate.routing.session import NO_HINTS, BodyHints, parse_hints, session_key
+from tidegate.routing.session import parse_hints, session_key
 from tidegate.routing.split import choose_arm, point
-from tidegate.routing.table import Arm, Backend, Match, Redirect, Rule
+from tidegate.routing.table import Arm, Backend, Match, Rule
 
 _CLIENT_LEFT: Final = 499
 """nginx's status for a client that left; it is recorded and never sent."""
@@ -61,67 +60,35 @@ class Way(NamedTuple):
     draw: int
 
 
-class Client(Protocol):
-    """The client's connection, as far as an exchange sees it."""
-
-    def write(self, data: bytes) -> None:
-        """Send a part of the answer."""
-
-    def done(self, *, keep_alive: bool) -> None:
-        """The answer is out."""
-
-    def abort(self) -> None:
-        """Cut the connection."""
-
-
-class Exchange:
+class Exchange(Answering):
     """One request, from its last byte to its answer's last."""
 
     __slots__ = (
-        "_arm",
         "_asked_for",
         "_attempt_timer",
         "_attempts_left",
         "_chosen",
-        "_chunked",
-        "_client",
         "_fallbacks",
         "_gate",
         "_go_on",
         "_handle",
-        "_head_sent",
         "_heads",
-        "_hints",
-        "_keep_alive",
         "_kept",
         "_live",
-        "_match",
-        "_meter",
-        "_out",
         "_over",
         "_paused",
-        "_payload",
-        "_plane",
         "_pool",
         "_progress",
-        "_renamer",
         "_ticket",
         "_timer",
         "_twin",
         "_waiter",
-        "record",
-        "request",
     )
 
     def __init__(self, plane: Plane, client: Client, request: Incoming) -> None:
-        self._plane = plane
-        self._client = client
-        self.request = request
+        super().__init__(plane, client, request)
         self._live: Live | None = plane.live
-        self._hints: BodyHints = NO_HINTS
-        self._match: Match | None = None
         self._heads: dict[int, bytes] | None = None
-        self._arm: Arm | None = None
         self._pool: Pool | None = None
         self._gate: Gate | None = None
         self._waiter: Waiter | None = None
@@ -132,18 +99,12 @@ class Exchange:
         self._chosen: Pick | None = None
         self._fallbacks: list[Endpoint] = []
         self._handle: Upstream | Dialing | None = None
-        self._payload = b""
         self._attempts_left = 0
-        self._head_sent = self._chunked = self._paused = self._over = False
-        self._keep_alive = request.keep_alive
-        self._out: list[bytes] = []
-        self._meter: EventMeter | None = None
-        self._renamer: Renamer | None = None
+        self._paused = self._over = False
         self._twin: Twin | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._attempt_timer: asyncio.TimerHandle | None = None
         self._progress = request.began
-        self.record = Record(method=request.method, request_bytes=len(request.body))
 
     # the order of things
 
@@ -334,12 +295,6 @@ class Exchange:
 
     # sending
 
-    def _hold(self, payload: bytes) -> None:
-        """Keep what is sent as long as it may be sent again; no longer, for it may be large."""
-        self.request.body = b""
-        self._plane.body_bytes += len(payload) - len(self._payload)
-        self._payload = payload
-
     def _send(self, endpoint: Endpoint, *, fresh: bool = False) -> None:
         plane = self._plane
         self.record.endpoint = endpoint.address
@@ -437,15 +392,6 @@ class Exchange:
         if data:
             self._append(data)
 
-    def _append(self, data: bytes) -> None:
-        out = self._out
-        if self._chunked:
-            out.append(b"%x\r\n" % len(data))
-            out.append(data)
-            out.append(b"\r\n")
-        else:
-            out.append(data)
-
     def upstream_chunk(self, data: bytes, size: int) -> None:
         """Pass a chunk on as it is, where the client gets an event stream in chunks."""
         meter = self._meter
@@ -458,12 +404,6 @@ class Exchange:
         self.record.response_bytes += size
         meter.feed_chunk(data, at)
         self._client.write(data)
-
-    def upstream_flush(self) -> None:
-        """Write what one read brought, at once."""
-        if self._out:
-            self._client.write(b"".join(self._out))
-            self._out.clear()
 
     def upstream_end(self) -> None:
         """The answer is whole."""
@@ -555,84 +495,7 @@ class Exchange:
         else:
             self._refuse(504, reason, f"{self._where()} took too long")
 
-    # answers
-
-    def _write_head(self, answer: AnswerHead, length: int | None) -> None:
-        rule, arm, written, draining = self._rule(), self._arm, answer.written, self._plane.draining
-        self._head_sent = True
-        self._hold(b"")
-        if self._renamer is not None:
-            length = self._renamed_length(answer.headers, length)
-        head = written.find(rule, arm) if written is not None and arm is not None else None
-        if head is None:
-            head = self._head(answer, rule, arm)
-            if written is not None and arm is not None and self._meter is None:
-                written.keep(rule, arm, head)
-        keep_alive = self._keep_alive and not draining
-        lines, self._chunked, self._keep_alive = frame(
-            answer.status, length, self.request, keep_alive=keep_alive
-        )
-        self._out += (head, lines)
-
-    def _head(self, answer: AnswerHead, rule: Rule, arm: Arm | None) -> bytes:
-        """Return the head without what frames the body; prepare for a stream if it is one."""
-        headers = framing.edited(answer.headers, rule, arm)
-        if framing.is_stream(headers):
-            self.record.streamed = True
-            self._meter = EventMeter(self.record)
-        head = framing.head(answer.status, headers)
-        if self._plane.settings.answer_headers and arm is not None and self._ticket is not None:
-            head += b"x-tidegate-pool: %b\r\nx-tidegate-endpoint: %b\r\n" % (
-                arm.name.encode(),
-                self._ticket.endpoint.address.encode(),
-            )
-        return head
-
-    def _renamed_length(self, headers: Headers, length: int | None) -> int | None:
-        """Return the length of an answer in which names are put back: nobody knows it."""
-        if framing.is_coded(headers):
-            self._renamer = None
-            return length
-        return None if length else length
-
-    def _refuse(
-        self, status: int, reason: str, message: str, *headers: tuple[bytes, bytes]
-    ) -> None:
-        """Answer with an error of our own."""
-        self.record.reason = reason
-        body = reply.error_body(status, reason, message)
-        self._answer(status, body, (b"x-tidegate-reason", reason.encode()), *headers)
-
-    def _redirect(self, redirect: Redirect) -> None:
-        request = self.request
-        scheme = "https" if request.secure else "http"
-        where = location(redirect, self._asked(), scheme, request.port, self._prefix())
-        self._answer(redirect.status, b"", (b"location", where.encode("latin-1")))
-
-    def _list_models(self, pools: tuple[Backend, ...], live: Live) -> bool:
-        """Answer `/v1/models` from what the endpoints listed; False if that isn't asked."""
-        request = self.request
-        if request.method not in {"GET", "HEAD"} or not models.asked(request.path):
-            return False
-        endpoints = [each for pool in pools for each in live.endpoints(pool)]
-        rewrites = [pool.rewrites for pool in pools if pool.rewrites is not None]
-        self._answer(*models.answer(request.path, endpoints, rewrites))
-        return True
-
-    def _answer(self, status: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:
-        """Answer by ourselves."""
-        self.record.status = status
-        self._head_sent = True
-        self._keep_alive = self._keep_alive and not self._plane.draining
-        answer = reply.render(
-            status,
-            body,
-            headers=headers,
-            head_only=self.request.method == "HEAD",
-            close=not self._keep_alive,
-        )
-        self._client.write(answer)
-        self._finish(ok=None)
+    # the end
 
     def _cut(self, reason: str) -> None:
         """The answer can't be finished: the client must see that it isn't whole."""
@@ -649,8 +512,6 @@ class Exchange:
             self._cut("InternalError")
         elif not self._over:
             self._refuse(500, "InternalError", "the gateway failed; its log says more")
-
-    # the end
 
     def _finish(self, *, ok: bool | None) -> None:
         if self._settle(ok=ok):
@@ -683,31 +544,6 @@ class Exchange:
         handle, self._handle = self._handle, None
         if handle is not None:
             handle.cancel()
-
-    # small things
-
-    def _asked(self) -> MatchRequest:
-        request = self.request
-        return MatchRequest(
-            request.host,
-            request.method,
-            request.path,
-            request.query,
-            request.headers,
-            self._hints.model,
-        )
-
-    def _where(self) -> str:
-        """Name the endpoint to the client, unless its address is nobody's business."""
-        shown = self._plane.settings.answer_headers
-        return (self.record.endpoint if shown else "") or "the endpoint"
-
-    def _rule(self) -> Rule:
-        assert self._match is not None  # noqa: S101  # only asked once a rule was found
-        return self._match.rule
-
-    def _prefix(self) -> str:
-        return self._match.prefix if self._match is not None else ""
 
 
 def _well(status: int) -> bool:
