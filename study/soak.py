@@ -34,6 +34,8 @@ LOOK_S = 2.0
 KEPT_S = 10.0
 """Longer than connections to endpoints are kept idle."""
 SHARE = 0.7
+CLIENT_S = 120.0
+"""How long a client waits for its answer."""
 STREAMED = Workload(model=MODEL, max_tokens=24, ignore_eos=True, system_words=100, user_words=50)
 WHOLE = Workload(
     model=MODEL, max_tokens=24, ignore_eos=True, system_words=100, user_words=50, stream=False
@@ -67,7 +69,7 @@ def load(up: Deployment, rate: float) -> Iterator[list[Traffic]]:
     """Send `rate` requests a second while the context lasts; what is under way then ends."""
     parts = ((Traffic(), 0.75 * rate, STREAMED), (Traffic(), 0.25 * rate, WHOLE))
     threads = [
-        threading.Thread(target=one.run, args=(up.url, part, workload))
+        threading.Thread(target=one.run, args=(up.url, part, workload, CLIENT_S))
         for one, part, workload in parts
     ]
     for thread in threads:
