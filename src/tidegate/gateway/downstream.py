@@ -20,7 +20,7 @@ import structlog
 
 from tidegate.gateway import reply
 from tidegate.gateway.exchange import Exchange
-from tidegate.gateway.hops import without_named
+from tidegate.gateway.hops import HOP_BY_HOP, without_named
 from tidegate.gateway.plane import Plane
 from tidegate.gateway.repeat import TRIES, KnownRequest, learn_request
 from tidegate.gateway.request import BadTargetError, Incoming, host_of, split_target
@@ -42,26 +42,10 @@ WAITING_BYTES: Final = 1024 * 1024
 DRAIN_IDLE_S: Final = 0.5
 """While draining, an idle connection is closed after this: a request may be on its way."""
 
-_SPECIAL: Final = frozenset(
-    {
-        b"connection",
-        b"content-length",
-        b"expect",
-        b"host",
-        b"http2-settings",
-        b"keep-alive",
-        b"proxy-authenticate",
-        b"proxy-authorization",
-        b"proxy-connection",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-        b"x-forwarded-for",
-        b"x-forwarded-proto",
-        b"x-request-id",
-    }
-)
+_SPECIAL: Final = HOP_BY_HOP | {
+    b"expect", b"host", b"x-forwarded-for", b"x-forwarded-proto", b"x-request-id",
+}  # fmt: skip
+"""Kept apart from the headers that are passed on as they are."""
 _VERSIONS: Final = frozenset({"1.0", "1.1"})
 _OURS: Final = (b"x-gateway-", b"x-tidegate-")
 
