@@ -53,6 +53,31 @@ def test_a_controller_that_is_killed_while_the_stable_drains_goes_on(tmp_path: P
         assert weights(up) == (0, 100)
 
 
+def test_a_controller_that_is_killed_before_anything_moved_begins_again(tmp_path: Path):
+    with deployed(tmp_path, [EXAMPLES / "node"], "--workers", "2") as up:
+        with traffic(up.url, 30, MODEL) as load:
+            start(up, **SLOW)
+            up.kill("control")  # while it is Pending or in its Preflight
+            until(up, "Completed")
+            load.more(50)
+        assert load.failures == []
+        assert weights(up) == (0, 100)
+
+
+def test_a_controller_that_is_killed_while_it_rolls_back_ends_at_the_stable(tmp_path: Path):
+    with deployed(tmp_path, [EXAMPLES / "node"], "--workers", "2") as up:
+        with traffic(up.url, 30, MODEL) as load:
+            start(up, **{**SLOW, **PHASES["Paused"]})
+            until(up, "Paused")
+            intend(up, abort=True)
+            up.kill("control")
+            until(up, "Aborted")
+            after = load.more(50)
+        assert load.failures == []
+        assert weights(up) == (100, 0)
+        assert {result.pool for result in after} == {"llm"}
+
+
 def test_workers_alone_go_on_and_so_does_the_rollout_once_the_rest_is_back(tmp_path: Path):
     with (
         deployed(tmp_path, [EXAMPLES / "node"], "--workers", "2") as up,
