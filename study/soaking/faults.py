@@ -67,7 +67,8 @@ class Event:
             under_way = result.started_at - NEAR_S <= self.began <= ended + NEAR_S
             return under_way and (not self.endpoint or result.endpoint == self.endpoint)
         overlaps = result.started_at <= self.ended and ended >= self.began
-        theirs = result.endpoint == self.endpoint
+        # Of the gateway's own answers only the message says at which server a try ended.
+        theirs = result.endpoint == self.endpoint or f'"{self.endpoint} took' in result.detail
         return overlaps and theirs and result.error in HURTS.get(self.kind, ())
 
 

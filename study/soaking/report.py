@@ -66,8 +66,8 @@ purpose; {len(soak.losses)} others failed.** First tokens: median {1000 * cuts[4
 ## What went wrong, and what it cost
 
 A failed request is excused only if its own server was the sick one at that time (by
-`x-tidegate-endpoint`) and it failed in a way in which that fault shows, or if it was under way on
-a process at the moment when that was killed.
+`x-tidegate-endpoint`, or as the gateway's own answer names it) and it failed in a way in which
+that fault shows, or if it was under way on a process at the moment when that was killed.
 
 | trouble | times | requests that failed of it |
 |---|---:|---:|
