@@ -14,6 +14,7 @@ from tidegate.api.rollout import InferenceRollout
 from tidegate.api.tidegate import ModelServer
 from tidegate.controllers import sight
 from tidegate.controllers.cache import Cache
+from tidegate.controllers.finalizers import set_finalizers
 from tidegate.controllers.newest import Newest
 from tidegate.controllers.sight import FINALIZER, IN_USE, MANAGER
 from tidegate.rollout import commands
@@ -111,12 +112,8 @@ class Writer:
             await self._finalizers(pool, finalizers)
 
     async def _finalizers(self, resource: Resource, finalizers: list[str]) -> None:
-        # The uid keeps us from touching, or making, another object of that name.
-        metadata = {"uid": resource.metadata.uid, "finalizers": finalizers}
         try:
-            await self._store.apply(
-                type(resource), resource.key, {"metadata": metadata}, manager=MANAGER
-            )
+            await set_finalizers(self._store, resource, finalizers, manager=MANAGER)
         except ConflictError:
             return  # it is gone, and maybe there is another of its name: the next look sees
 

@@ -18,6 +18,7 @@ from tidegate.api.meta import Key
 from tidegate.api.tidegate import EndpointStatus, ModelServer, ModelServerStatus
 from tidegate.controllers.cache import Cache
 from tidegate.controllers.conditions import condition, with_times
+from tidegate.controllers.finalizers import set_finalizers
 from tidegate.controllers.fleet import Fleet
 from tidegate.controllers.loop import Loop
 from tidegate.controllers.processes import Process
@@ -148,9 +149,7 @@ class ModelServers:
             await self._finalizers(server, [])
 
     async def _finalizers(self, server: ModelServer, finalizers: list[str]) -> None:
-        # The uid keeps us from touching, or making, another object of that name.
-        metadata = {"uid": server.metadata.uid, "finalizers": finalizers}
-        await self._store.apply(ModelServer, server.key, {"metadata": metadata}, manager=MANAGER)
+        await set_finalizers(self._store, server, finalizers, manager=MANAGER)
 
     async def _put_away(self, record: Record, process: Process) -> None:
         log.warning("model server without a ModelServer is stopped", pid=process.pid)

@@ -14,6 +14,7 @@ from tidegate.api.gateway import BackendObjectReference, HTTPBackendRef, HTTPRou
 from tidegate.api.inference import InferencePool, LegacyInferencePool
 from tidegate.api.meta import Key, Resource
 from tidegate.controllers.cache import Cache
+from tidegate.controllers.finalizers import set_finalizers
 from tidegate.controllers.loop import Loop
 from tidegate.controllers.routes import SETTLE_S
 from tidegate.store.interface import Store
@@ -71,11 +72,8 @@ class Protection:
             await self._finalizers(pool, [])
 
     async def _finalizers(self, pool: Pool, finalizers: list[str]) -> None:
-        # The uid keeps us from touching, or making, another object of that name.
-        metadata = {"uid": pool.metadata.uid, "finalizers": finalizers}
         try:
-            fields = {"metadata": metadata}
-            await self._store.apply(type(pool), pool.key, fields, manager=MANAGER)
+            await set_finalizers(self._store, pool, finalizers, manager=MANAGER)
         except ConflictError:
             return  # it is gone, and maybe there is another of its name: its change comes
 
