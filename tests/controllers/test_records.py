@@ -93,6 +93,19 @@ async def test_blocks_are_counted_once_however_often_they_are_asked_for(tmp_path
         assert requests(trail) == (5, 5)
 
 
+async def test_what_is_under_way_is_told_by_workers_that_were_asked_since(tmp_path, clock):
+    records, _ = following(tmp_path, clock)
+    async with Worker(tmp_path, clock, "one") as worker:
+        worker.running[1] = record("llm")
+        await records.look()
+        assert records.running("default/llm") == 1
+        assert records.running("default/llm", since=clock.now + 0.1) is None
+        clock.now += 0.2
+        worker.running.clear()
+        await records.look()
+        assert records.running("default/llm", since=clock.now - 0.1) == 0
+
+
 async def test_a_controller_that_starts_again_has_what_was_counted(tmp_path, clock):
     records, _ = following(tmp_path, clock)
     async with Worker(tmp_path, clock, "one") as worker:
@@ -131,7 +144,6 @@ async def test_other_rules_and_arms_are_left_out(tmp_path, clock):
 
 async def test_requests_under_way_are_known_while_the_worker_answers(tmp_path, clock):
     records, _ = following(tmp_path, clock)
-    assert records.running("default/llm") is None
     async with Worker(tmp_path, clock, "one") as worker:
         worker.running[1] = record("llm", status=0)
         await records.look()

@@ -41,6 +41,9 @@ class Case:
     epoch: int = -1
     epoch_since: float = math.inf
     """When all workers had the epoch's weight."""
+    at: tuple[int, int] | None = None
+    at_since: float = math.inf
+    """When all workers had the target's weights as they are now."""
     down_since: float | None = None
     """Since when the canary has had no ready endpoint, while the stable has."""
     asked: dict[str, float] = field(default_factory=dict)
@@ -59,6 +62,8 @@ class Case:
             self.epoch_since = math.inf
         elif math.isinf(self.epoch_since):
             self.epoch_since = math.ceil(now + ADOPT_S)
+        if state.at != self.at or math.isinf(self.at_since):
+            self.at, self.at_since = state.at, now + ADOPT_S
 
     @property
     def settled(self) -> bool:

@@ -5,6 +5,7 @@ name and number 1. A worker that doesn't answer is asked again at the next round
 """
 
 import asyncio
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -88,12 +89,15 @@ class Records:
         trail.unknown.pop(paired.name, None)
         self._on_news(uid)
 
-    def running(self, pool: str, models: frozenset[str] | None = None) -> int | None:
+    def running(
+        self, pool: str, models: frozenset[str] | None = None, since: float = -math.inf
+    ) -> int | None:
         """Return the requests under way at `pool` (`namespace/name`) over all workers.
 
         Args:
             pool: Whose.
             models: Only these models, as they were sent; None means all.
+            since: What was said before (seconds since the epoch) doesn't count.
 
         Returns:
             None if not all workers said it lately.
@@ -101,7 +105,8 @@ class Records:
         """
         if not self._last or self._silent:
             return None
-        if min(each.now for each in self._last.values()) < self._now() - STALE_S:
+        oldest = min(each.now for each in self._last.values())
+        if oldest < max(since, self._now() - STALE_S):
             return None
         return sum(
             each.count

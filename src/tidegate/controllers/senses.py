@@ -62,8 +62,8 @@ class Senses:
         state, namespace = case.state, rollout.metadata.namespace
         plan = state.plan
         room = self._room(state, namespace)
-        stable = self._pool(state, plan.stable, namespace)
-        canary = self._pool(state, plan.canary, namespace)
+        stable = self._pool(case, plan.stable, namespace)
+        canary = self._pool(case, plan.canary, namespace)
         return Observed(
             target=sight.target(plan, namespace, self._newest),
             owner=owner,
@@ -112,10 +112,12 @@ class Senses:
     def _age(state: State) -> float:
         return ADAPTERS_S if state.plan.type == "Adapter" else MOVING_S
 
-    def _pool(self, state: State, side: str, namespace: str) -> PoolSeen:
-        name = sight.pool_of(state.plan, side, namespace, self._newest)
-        models = frozenset({side}) if state.plan.type == "Adapter" else None
-        in_flight = self._records.running(str(Key(namespace, name)), models)
+    def _pool(self, case: Case, side: str, namespace: str) -> PoolSeen:
+        plan = case.state.plan
+        name = sight.pool_of(plan, side, namespace, self._newest)
+        models = frozenset({side}) if plan.type == "Adapter" else None
+        # A worker that hasn't the weights yet may be sending one more.
+        in_flight = self._records.running(str(Key(namespace, name)), models, case.at_since)
         return sight.pool_seen(name, namespace, self._cache, in_flight=in_flight)
 
     def _sure(self, case: Case, stable: PoolSeen, canary: PoolSeen) -> PoolSeen:

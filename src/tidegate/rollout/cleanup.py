@@ -76,12 +76,12 @@ def _retire_stable(state: State, seen: Observed) -> Iterator[Command]:
     if state.plan.scale_down and seen.stable.replicas and not seen.stable.shared:
         yield Scale(state.plan.stable, 0)
     # A server may fail the requests of an adapter that it unloads: they end first.
-    if not seen.stable.in_flight:
+    if seen.stable.in_flight == 0:
         yield from _adapters_to_go(state, seen)
 
 
 def _retire_canary(state: State, seen: Observed) -> Iterator[Command]:
-    if not seen.canary.in_flight:
+    if seen.canary.in_flight == 0:
         yield from _adapters_to_go(state, seen)
 
 
