@@ -146,6 +146,18 @@ async def test_a_stopping_server_may_finish_its_requests(world: World):
     await world.ready(0)
 
 
+async def test_a_stopping_server_that_is_too_busy_to_say_so_may_finish_too(world: World):
+    await world.apply(tiny())
+    address = (await world.ready(1)).endpoints[0].address
+    await ask(address, "/be/mute")
+    await world.apply(tiny(replicas=0))
+    await world.until("stopping", lambda s: states(s) == ["Stopping"])
+    while int(await ask(address, "/asked")) < 3:
+        pass
+    await ask(address, "/be/heard")
+    await world.ready(0)
+
+
 async def test_a_server_that_ignores_sigterm_is_killed_after_its_grace_period(world: World):
     server = await world.apply(tiny("deaf", terminationGracePeriodSeconds=0.3))
     await world.ready(1)

@@ -11,6 +11,10 @@ from tidegate.scrape.engines import engine_named, read_sample
 from tidegate.scrape.http import Answer, Client
 
 
+class RefusedError(UnavailableError):
+    """Nobody listens there."""
+
+
 async def problem(address: str, path: str, timeout_s: float) -> str:
     """Return why the server isn't well, in a few words; '' where it is (it answered 200)."""
     try:
@@ -21,12 +25,14 @@ async def problem(address: str, path: str, timeout_s: float) -> str:
 
 
 async def has_work(address: str, engine: str, timeout_s: float) -> bool | None:
-    """Return whether the server has requests, by its metrics; None where they don't tell."""
+    """Return whether the server has requests, by its metrics; None where they don't tell.
+
+    Raises:
+        UnavailableError: It doesn't answer; `RefusedError`: it doesn't even listen.
+
+    """
     names = engine_named(engine)
-    try:
-        answer = await _get(address, names.path, timeout_s)
-    except UnavailableError:
-        return None
+    answer = await _get(address, names.path, timeout_s)
     sample = read_sample(answer.body, names) if answer.status == 200 else None
     return None if sample is None else bool(sample.waiting or sample.running)
 
@@ -40,7 +46,7 @@ async def _get(address: str, path: str, timeout_s: float) -> Answer:
         raise UnavailableError(f"no answer within {timeout_s:g} s") from None
     except UnavailableError as error:
         if isinstance(error.__cause__, ConnectionRefusedError):
-            raise UnavailableError("connection refused") from error
+            raise RefusedError("connection refused") from error
         raise
     finally:
         client.close()

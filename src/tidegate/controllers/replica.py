@@ -20,7 +20,7 @@ from typing import Final, Literal
 import structlog
 from msgspec.structs import replace
 
-from tidegate.api.errors import TidegateError
+from tidegate.api.errors import TidegateError, UnavailableError
 from tidegate.api.tidegate import EndpointStatus
 from tidegate.controllers import health
 from tidegate.controllers.loop import back_off, pause, put_away
@@ -42,6 +42,8 @@ PUBLISH_S: Final = 5.0
 """How long we wait for `Stopping` to be published; an API that is down must not stop us."""
 IDLE_PERIOD_S: Final = 0.2
 """How often a stopping server is asked whether it still has requests."""
+IDLE_LOOKS: Final = 2
+"""How many times in a row it must have none."""
 EXIT_S: Final = 5.0
 """What an idle server has at least to exit, whatever is left of its grace period."""
 LOG_LIMIT: Final = 32 * 1024 * 1024
@@ -283,10 +285,20 @@ class Replica:
             await pause(PUBLISH_S, self._published)
             await pause(self._notice_s, never)
         # Servers such as vLLM cut their streams when they are asked to end: wait until none is.
-        while asyncio.get_running_loop().time() < end and await health.has_work(
-            self.endpoint.address, self._template.engine, timeout_s=2.0
-        ):
+        # A request that has just come may not be counted yet, so once is not enough.
+        idle = 0
+        while idle < IDLE_LOOKS and asyncio.get_running_loop().time() < end:
+            idle = idle + 1 if await self._is_idle() else 0
             await pause(IDLE_PERIOD_S, never)
+
+    async def _is_idle(self) -> bool:
+        """Return whether the server has no request, as far as it tells."""
+        try:
+            return not await health.has_work(self.endpoint.address, self._template.engine, 2.0)
+        except health.RefusedError:
+            return True
+        except UnavailableError:
+            return False  # too busy to answer is not idle
 
     async def _put_down(self, process: Process, trouble: str) -> None:
         """End a process that can't be kept, if it hasn't ended."""

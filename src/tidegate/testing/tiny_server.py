@@ -3,8 +3,9 @@
     tiny_server.py PORT [crash] [deaf] [unwell]
 
 `crash`: say why and exit with code 1. `deaf`: ignore SIGTERM. `unwell`: never be healthy.
-`GET /be/<word>` changes a running one: `unwell`, or `busy` (it reports a request) and `idle`;
-`/env` shows the variable TINY, `/slow` takes a second, `/endless` has no end.
+`GET /be/<word>` changes a running one: `unwell`, or `busy` (it reports a request) and `idle`, or
+`mute` (no metrics) and `heard`; `/env` shows the variable TINY, `/asked` how often metrics were
+asked for in vain, `/slow` takes a second, `/endless` has no end.
 """
 
 import os
@@ -15,6 +16,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 words = set(sys.argv[2:]) if __name__ == "__main__" else set()
+OPPOSITES = {"idle": "busy", "heard": "mute"}
+in_vain: list[str] = []
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -22,10 +25,13 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Be what the path says, and answer."""
-        if self.path == "/be/idle":
-            words.discard("busy")
-        elif self.path.startswith("/be/"):
-            words.add(self.path.removeprefix("/be/"))
+        if self.path.startswith("/be/"):
+            word = self.path.removeprefix("/be/")
+            words.add(word)
+            words.discard(OPPOSITES.get(word, ""))
+        if self.path == "/metrics" and "mute" in words:
+            in_vain.append(self.path)
+            return
         if self.path in ("/slow", "/endless"):
             self._trickle()
             return
@@ -45,6 +51,8 @@ class Handler(BaseHTTPRequestHandler):
     def _body(self) -> bytes:
         if self.path == "/env":
             return os.environ.get("TINY", "").encode()
+        if self.path == "/asked":
+            return str(len(in_vain)).encode()
         return f"vllm:num_requests_running {int('busy' in words)}\n".encode()
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base's name
