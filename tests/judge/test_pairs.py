@@ -50,6 +50,14 @@ def test_a_worse_shadow_fails(canary: Arm, blamed: str):
     assert verdict.message.startswith(blamed)
 
 
+def test_an_answer_that_came_in_one_piece_says_nothing_of_the_pace():
+    pairs, rng = Pairs(), Random(3)
+    whole = record(rng, Arm(itl_s=1e-5), "stable", 0.0)
+    pairs.compare(record(rng, Arm(), "canary", 0.0), whole)
+    assert "itl" not in pairs.counts
+    assert pairs.counts["ttft"].total == 1
+
+
 def test_without_pairs_it_waits():
     assert shadow(Arm(), number=0).outcome == "continue"
 

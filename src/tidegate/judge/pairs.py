@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from tidegate.judge.record import Check, Record
+from tidegate.judge.record import ITL_BOUNDS, Check, Record
 from tidegate.judge.role import Role
 
 
@@ -118,7 +118,13 @@ def _failed(record: Record) -> bool:
 
 
 def _pace(record: Record) -> float | None:
-    return record.itl_sum_s / (record.events - 1) if record.events > 1 else None
+    """Return the mean time between tokens; None where the answer came in one piece, or nearly.
+
+    Something held it up on its way then, and its TTFT tells so. Beside it, any server that
+    streams as it should would look slow.
+    """
+    pace = record.itl_sum_s / (record.events - 1) if record.events > 1 else 0.0
+    return pace if pace >= ITL_BOUNDS[0] else None
 
 
 def _length(record: Record) -> float | None:
