@@ -254,6 +254,18 @@ async def test_a_prompt_goes_where_its_beginning_is_cached():
             assert len(others) > 1
 
 
+async def test_answers_that_come_whole_teach_how_long_they_are():
+    body = b'{"choices":[{"text":"\\"completion_tokens\\": 5"}],"usage":{"completion_tokens": 28}}'
+    async with (
+        scripted(says(answer(body=body))) as server,
+        gateway(pool("llm", server.address), route(RULE)) as gw,
+    ):
+        for _ in range(50):
+            assert (await gw.post(ask())).status == 200
+        (learnt,) = (one.latency.output for one in gw.plane.live.pools.values())
+        assert 28 < learnt < 100  # of 128 at first
+
+
 async def test_the_endpoint_that_answers_is_told_who_computes_the_prompt():
     roles = """
 plugins:

@@ -87,7 +87,7 @@ def test_few_candidates_are_scored_as_many_are(seed: int, monkeypatch: pytest.Mo
         endpoint.note(Sample(waiting=rng.randint(0, 9), running=rng.randint(0, 9)), 0.0)
         endpoint.note(Started(rng.randint(0, 5000), 200), 0.0)
     warmed(pool, endpoints[0], Request(0.0, chain=[1, 2, 3], prompt=200))
-    pool.latency.ttft_factor[0], pool.latency.itl_factor[-1] = 1.7, 0.6
+    pool.latency.ttft_factors.hope[0], pool.latency.itl_factors.hope[-1] = 1.7, 0.6
     asked = Request(0.0, chain=[1, 2, 4], prompt=rng.randint(0, 300), output=rng.choice([0, 5]))
     scorer = predicted_latency.PredictedLatencyScorer()
     few = scorer.score(Candidates(pool, asked))

@@ -401,10 +401,10 @@ def test_a_request_that_outlives_its_endpoints_stay_teaches_nobody():
     pool = pool_of(endpoints(0, 0), default_scheduler())
     ticket = begin(pool, pool.members[0], Request(NOW, "m", None, (), 1000), NOW)
     pool.set_endpoints([pool.members[1], Endpoint("new:1")])
-    before = pool.latency.ttft_factor.tolist()
+    before = pool.latency.ttft_factors.expected.tolist()
     ticket.answered(NOW + 60)
     ticket.ended(NOW + 99, ok=True, output=50)
-    assert pool.latency.ttft_factor.tolist() == before
+    assert pool.latency.ttft_factors.expected.tolist() == before
 
 
 def test_another_scheduler_keeps_what_was_learnt():
@@ -461,7 +461,7 @@ def test_of_a_pair_each_is_charged_with_its_part_and_learns_from_it():
     ticket.answered(NOW + 3)
     assert pool.load.tolist() == [1.0, 0.0]
     assert pool.pending.tolist() == [0.0, 0.0]
-    assert pool.latency.ttft_factor[1] > pool.latency.ttft_factor[0] == 1.0
+    assert pool.latency.ttft_factors.expected[1] > pool.latency.ttft_factors.expected[0] == 1.0
     ticket.ended(NOW + 4, ok=True, output=10)
     assert pool.load.tolist() == [0.0, 0.0]
     assert pool.prefix.match(CHAIN).tolist() == [1280.0, 1280.0]

@@ -24,6 +24,7 @@ from tidegate.gateway.request import Incoming
 from tidegate.gateway.shadow import Twin
 from tidegate.gateway.sse import ABORTED
 from tidegate.gateway.upstream import Dialing, Failed, Upstream
+from tidegate.gateway.usage import output_tokens
 from tidegate.picker.endpoint import Endpoint
 from tidegate.picker.flow.waiter import Waiter
 from tidegate.picker.pool import Pool
@@ -347,7 +348,8 @@ class Exchange(Answering):
         self._handle = None
         ticket, self._ticket = self._ticket, None
         if ticket is not None:
-            ticket.ended(self._plane.clock(), ok=ok, output=self.record.events if ok else 0)
+            output = self.record.events or self.record.output_tokens
+            ticket.ended(self._plane.clock(), ok=ok, output=output if ok else 0)
 
     # what the endpoint says
 
@@ -377,20 +379,27 @@ class Exchange(Answering):
         at = self._progress = self._plane.clock()
         if record.ttft_s is None:
             record.ttft_s = at - self.request.began
-            # Of an answer that comes whole, the end says it all.
+            # Of an answer that comes whole, the end tells.
             if record.streamed and self._ticket is not None:
                 self._ticket.answered(at)
         record.response_bytes += len(data)
         if self._meter is not None:
             self._meter.feed(data, at)
-        elif ABORTED in data:
-            record.finish = "abort"
+        else:
+            self._read_whole(data)
         if self._twin is not None:
             self._twin.heard(data)
         if self._renamer is not None:
             data = self._renamer.feed(data)
         if data:
             self._append(data)
+
+    def _read_whole(self, data: bytes) -> None:
+        """Note what a piece tells of an answer that doesn't stream."""
+        record = self.record
+        record.output_tokens = output_tokens(data) or record.output_tokens
+        if ABORTED in data:
+            record.finish = "abort"
 
     def upstream_chunk(self, data: bytes, size: int) -> None:
         """Pass a chunk on as it is, where the client gets an event stream in chunks."""

@@ -7,7 +7,8 @@ Two linear models for the whole pool, and two factors for each endpoint:
 
 "To compute" are the request's own tokens that the endpoint's prefix cache lacks, and those of
 the requests before it that have no first token yet: a prompt waits for the prompts before it.
-The factors tell a faster accelerator, or one that is ill, from the rest of the pool.
+The factors (`picker.factors`) tell a faster accelerator, or one that is ill, from the rest of the
+pool.
 
 The models are fitted by recursive least squares with forgetting (Haykin, "Adaptive Filter
 Theory", chapter on RLS), on relative errors: 10 ms are much for a TTFT of 50 ms and nothing for
@@ -16,9 +17,10 @@ more time, and where nothing else differs the less loaded endpoint is taken. Bef
 anything was learnt, the coefficients of an 8B model on one H100 stand in; only their ratios
 matter, for all endpoints are compared by the same ones.
 
-What most factors have in common belongs to the models and is moved there: the median is 1. A
-factor drifts back to it while nothing is heard, so that an endpoint that was slow once is tried
-again after a while.
+What most factors have in common belongs to the models and is moved there: the median is 1.
+
+An answer that comes whole tells one time for both models. Its error moves both factors, each as
+far as its part of that time and what was unknown of it; the models follow by the median.
 """
 
 import math
@@ -27,9 +29,9 @@ from operator import mul
 from typing import Annotated, Final
 
 import msgspec
-import numpy as np
 from msgspec import Meta
 
+from tidegate.picker.factors import Factors
 from tidegate.picker.vectors import Vector
 
 LEAST: Final = 0.05
@@ -42,12 +44,6 @@ LEARN_EVERY_S: Final = 0.01
 """Between two observations that move the models; those that come faster say nothing new."""
 FLOOR_S: Final = 1e-3
 """Times below count as this: relative errors of nothing are noise."""
-STEP: Final = 0.15
-"""How far one observation moves a factor, of its logarithm's error."""
-WILD: Final = 1.5
-"""Largest error of a logarithm that moves a factor: one stall must not condemn an endpoint."""
-SLOWEST: Final = 20.0
-"""Bound of factors, both ways."""
 
 
 class LatencySettings(
@@ -57,8 +53,11 @@ class LatencySettings(
 
     forgetting: Annotated[float, Meta(gt=0.9, lt=1.0)] = 0.998
     """How much an observation counts beside the next one: 0.998 remembers about 500."""
-    half_life_s: Annotated[float, Meta(gt=0)] = 30.0
+    half_life_s: Annotated[float, Meta(gt=0)] = 20.0
     """Seconds of silence after which an endpoint's factor is half way back to 1."""
+    exploration: Annotated[float, Meta(ge=0, le=3)] = 1.0
+    """How sure of an endpoint's being slow one must be to leave it alone, in standard deviations:
+    the more, the sooner one is tried that was slow or silent. At 0, only what is known counts."""
     output_tokens: Annotated[int, Meta(ge=1)] = 128
     """Length of an answer until enough were seen."""
 
@@ -83,6 +82,10 @@ class Regression:
     def predict(self, features: Sequence[float]) -> float:
         """Return the value that is expected."""
         return float(sum(map(mul, self.weights, features)))
+
+    def scale(self, factor: float) -> None:
+        """Have all that is predicted be `factor` times as much."""
+        self.weights = [weight * factor for weight in self.weights]
 
     def learn(self, features: Sequence[float], value: float, expected: float) -> None:
         """Take an observation; errors count relative to `expected`."""
@@ -128,83 +131,123 @@ TTFT_PRIOR: Final = (0.015, 6e-5, 2e-4, 0.02)
 ITL_PRIOR: Final = (0.008, 1e-4)
 
 
+class Times:
+    """One of the two models, and its endpoints' factors."""
+
+    __slots__ = ("_learnt_at", "factors", "model")
+
+    def __init__(self, prior: Sequence[float], settings: LatencySettings) -> None:
+        """Begin at `prior`, all endpoints alike."""
+        self.model = Regression(prior, settings.forgetting)
+        self.factors = Factors(settings.exploration)
+        self._learnt_at = -math.inf
+
+    def expected(self, slot: int, features: Sequence[float]) -> float:
+        """Return the time that is expected at one endpoint, in seconds."""
+        return self.model.predict(features) * float(self.factors.expected[slot])
+
+    def learn(
+        self, slot: int, features: Sequence[float], seconds: float, began: float, now: float
+    ) -> None:
+        """Take an observation: `seconds`, of what went on from `began` until `now`."""
+        factors = self.factors
+        factor = float(factors.expected[slot])
+        expected = max(FLOOR_S, self.model.predict(features))
+        observed = max(FLOOR_S, seconds)
+        if now - self._learnt_at >= LEARN_EVERY_S:
+            self._learnt_at = now
+            self.model.learn(features, observed / factor, expected)
+        error = math.log(observed / (expected * factor))
+        factors.learn(slot, error, began, now, 1.0, factors.variance(slot))
+
+    def relax(self, rest: float) -> None:
+        """Let the factors drift towards 1, and have what they have in common be the model's."""
+        self.model.scale(self.factors.relax(rest))
+
+
 class LatencyModel:
     """The models and factors of one pool. Learns; says nothing of health."""
 
     __slots__ = (
         "_itl",
-        "_itl_at",
         "_relaxed_at",
         "_settings",
         "_ttft",
-        "_ttft_at",
-        "itl_factor",
+        "itl_factors",
         "output",
-        "ttft_factor",
+        "ttft_factors",
     )
 
     def __init__(self, settings: LatencySettings) -> None:
         self._settings = settings
-        self._ttft = Regression(TTFT_PRIOR, settings.forgetting)
-        self._itl = Regression(ITL_PRIOR, settings.forgetting)
-        self.ttft_factor = np.ones(0)
-        self.itl_factor = np.ones(0)
+        self._ttft = Times(TTFT_PRIOR, settings)
+        self._itl = Times(ITL_PRIOR, settings)
+        self.ttft_factors = self._ttft.factors
+        self.itl_factors = self._itl.factors
         self.output = float(settings.output_tokens)
         """Tokens of an answer, on average."""
-        self._relaxed_at = self._ttft_at = self._itl_at = -math.inf
+        self._relaxed_at = -math.inf
 
     @property
     def coefficients(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """What was learnt: of TTFT, of ITL."""
-        return tuple(self._ttft.weights), tuple(self._itl.weights)
+        return tuple(self._ttft.model.weights), tuple(self._itl.model.weights)
 
     def resize(self, slots: int) -> None:
         """Have room for `slots` endpoints."""
-        more = np.ones(slots - len(self.ttft_factor))
-        self.ttft_factor = np.concatenate([self.ttft_factor, more])
-        self.itl_factor = np.concatenate([self.itl_factor, more])
+        self.ttft_factors.resize(slots)
+        self.itl_factors.resize(slots)
 
     def forget(self, slot: int) -> None:
-        """Forget an endpoint's factors."""
-        self.ttft_factor[slot] = self.itl_factor[slot] = 1.0
+        """Take the endpoint in `slot` for a new one."""
+        self.ttft_factors.forget(slot)
+        self.itl_factors.forget(slot)
 
     def ttft(self, compute: Vector, load: Vector, queue: Vector, factor: Vector) -> Vector:
         """Return the expected TTFT in seconds, for vectors of one shape."""
-        base, token, request, waiting = self._ttft.weights
+        base, token, request, waiting = self._ttft.model.weights
         times: Vector = (base + token * compute + request * load + waiting * queue) * factor
         return times
 
     def prefill(self, tokens: Vector, factor: Vector) -> Vector:
         """Return how long computing so many prompt tokens takes, in seconds."""
-        times: Vector = tokens * (self._ttft.weights[1] * factor)
+        times: Vector = tokens * (self._ttft.model.weights[1] * factor)
         return times
 
     def itl(self, load: Vector, factor: Vector) -> Vector:
         """Return the expected time between tokens in seconds."""
-        base, request = self._itl.weights
+        base, request = self._itl.model.weights
         times: Vector = (base + request * load) * factor
         return times
 
     def expected_ttft(self, slot: int, seen: Observation) -> float:
         """Return the expected TTFT of one request in seconds."""
-        features = (1.0, seen.compute, seen.load, seen.queue)
-        return self._ttft.predict(features) * float(self.ttft_factor[slot])
+        return self._ttft.expected(slot, _features(seen))
 
-    def answered(self, slot: int, seen: Observation, ttft_s: float, now: float) -> None:
-        """Learn from a first token that came at `now`."""
-        features = (1.0, seen.compute, seen.load, seen.queue)
-        learns = now - self._ttft_at >= LEARN_EVERY_S
-        if learns:
-            self._ttft_at = now
-        _learn(self._ttft, self.ttft_factor, slot, features, ttft_s, learns=learns)
+    def answered(self, slot: int, seen: Observation, began: float, now: float) -> None:
+        """Learn from a first token that came at `now`, of a request that was sent at `began`."""
+        self._ttft.learn(slot, _features(seen), now - began, began, now)
 
-    def finished(self, slot: int, seen: Observation, itl_s: float, output: int, now: float) -> None:
-        """Learn from a whole answer: the mean time between its tokens, and its length."""
-        self.output += (output - self.output) * 0.01
-        learns = now - self._itl_at >= LEARN_EVERY_S
-        if learns:
-            self._itl_at = now
-        _learn(self._itl, self.itl_factor, slot, (1.0, seen.load), itl_s, learns=learns)
+    def finished(self, slot: int, seen: Observation, output: int, first: float, now: float) -> None:
+        """Learn from an answer of `output` tokens, the first at `first`, the last at `now`."""
+        self._counted(output)
+        if output > 1:
+            itl_s = (now - first) / (output - 1)
+            self._itl.learn(slot, (1.0, seen.load), itl_s, first, now)
+
+    def came_whole(
+        self, slot: int, seen: Observation, output: int, began: float, now: float
+    ) -> None:
+        """Learn from an answer of `output` tokens of which only the end, at `now`, was seen."""
+        self._counted(output)
+        first = self._ttft.expected(slot, _features(seen))
+        rest = self._itl.expected(slot, (1.0, seen.load)) * (output - 1)
+        expected = max(FLOOR_S, first + rest)
+        error = math.log(max(FLOOR_S, now - began) / expected)
+        shares = ((self.ttft_factors, first / expected), (self.itl_factors, rest / expected))
+        unsure = sum(share * share * factors.variance(slot) for factors, share in shares)
+        for factors, share in shares:
+            factors.learn(slot, error, began, now, share, unsure)
 
     def relax(self, now: float) -> None:
         """Let the factors drift towards 1; cheap to call often."""
@@ -213,39 +256,13 @@ class LatencyModel:
             return
         if passed < math.inf:
             rest = 0.5 ** (passed / self._settings.half_life_s)
-            for model, factors in ((self._ttft, self.ttft_factor), (self._itl, self.itl_factor)):
-                factors **= rest
-                _centre(model, factors)
+            self._ttft.relax(rest)
+            self._itl.relax(rest)
         self._relaxed_at = now
 
-
-def _centre(model: Regression, factors: Vector) -> None:
-    """Give what most factors have in common to the model: products stay, the median is 1."""
-    middle = _median(factors) if len(factors) else 1.0
-    if middle != 1.0:
-        factors /= middle
-        model.weights = [weight * middle for weight in model.weights]
+    def _counted(self, output: int) -> None:
+        self.output += (output - self.output) * 0.01
 
 
-def _median(values: Vector) -> float:
-    # np.median imports numpy.ma when it is first called: a fifth of a second, amid requests.
-    ordered, count = np.sort(values), len(values)
-    return float(ordered[(count - 1) // 2] + ordered[count // 2]) / 2
-
-
-def _learn(
-    model: Regression,
-    factors: Vector,
-    slot: int,
-    features: Sequence[float],
-    seconds: float,
-    *,
-    learns: bool,
-) -> None:
-    factor = float(factors[slot])
-    expected = max(FLOOR_S, model.predict(features))
-    observed = max(FLOOR_S, seconds)
-    if learns:
-        model.learn(features, observed / factor, expected)
-    error = min(max(math.log(observed / (expected * factor)), -WILD), WILD)
-    factors[slot] = min(max(factor * math.exp(STEP * error), 1.0 / SLOWEST), SLOWEST)
+def _features(seen: Observation) -> tuple[float, ...]:
+    return (1.0, seen.compute, seen.load, seen.queue)

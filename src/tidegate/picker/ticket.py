@@ -1,7 +1,7 @@
 """One request at one endpoint: what its start, first token and end tell the pool.
 
     ticket = begin(pool, endpoint, request, now)
-    ticket.answered(now)                      # its first token
+    ticket.answered(now)                      # its first token, of an answer that streams
     ticket.ended(now, ok=True, output=200)    # exactly once
 
 The endpoint is charged at once with the request and its tokens, so the next pick knows of it
@@ -44,18 +44,13 @@ class Ticket(msgspec.Struct):
     partner: "Ticket | None" = None
     """Of the endpoint that computes the prompt for this one."""
 
-    def answered(self, now: float, *, learn: bool = True) -> None:
-        """Note the first token; later calls are ignored.
-
-        `learn`: whether the time until now was that of the prompt, and not of a whole answer.
-        """
+    def answered(self, now: float) -> None:
+        """Note the first token; later calls are ignored."""
         if self.first is not None:
             return
         self.first = now
         self.prefilled(now)
-        computed = self.partner or self
-        if learn:
-            computed.learn_ttft(now)
+        (self.partner or self).learn_ttft(now)
         if self.partner is not None:
             self.partner.ended(now, ok=True)
             self.partner = None
@@ -64,7 +59,7 @@ class Ticket(msgspec.Struct):
         """Have the pool learn how long the prompt took, which was computed by `now`."""
         model = self.pool.latency
         if model is not None and self.seen is not None and self._seated():
-            model.answered(self.slot or 0, self.seen, now - self.began, now)
+            model.answered(self.slot or 0, self.seen, self.began, now)
 
     def prefilled(self, now: float) -> None:
         """Note that its prompt is computed, by what was seen or by what was to be expected."""
@@ -78,20 +73,25 @@ class Ticket(msgspec.Struct):
         Args:
             now: When.
             ok: As in `state.Finished`.
-            output: Tokens of the answer, if it came whole and streamed; else 0.
+            output: Tokens of the answer, if it came whole; 0 if it didn't, or nobody counted.
 
         """
         self.endpoint.note(Finished(ok, self.prefill, self.tokens), now)
         self.prefill = 0
+        if output and self.seen is not None and self._seated():
+            self._learn(self.seen, output, now)
         if self.partner is not None:
             self.partner.ended(now, ok=None)
             self.partner = None
-        model = self.pool.latency
-        if output < 2 or self.first is None or model is None or self.seen is None:
+
+    def _learn(self, seen: Observation, output: int, now: float) -> None:
+        model, slot = self.pool.latency, self.slot or 0
+        if model is None:
             return
-        if self._seated():
-            itl_s = (now - self.first) / (output - 1)
-            model.finished(self.slot or 0, self.seen, itl_s, output, now)
+        if self.first is not None:
+            model.finished(slot, seen, output, self.first, now)
+        elif self.partner is None:
+            model.came_whole(slot, seen, output, self.began, now)
 
     def _seated(self) -> bool:
         return self.slot is not None and self.pool.slot_of(self.endpoint) == self.slot

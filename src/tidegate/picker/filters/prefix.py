@@ -39,6 +39,8 @@ class PrefixCacheAffinityFilter(Plugin, frozen=True):
         if model is None or not self.max_ttft_penalty_ms:
             return False
         compute = candidates.compute + pool.pending[at]
-        expected = model.ttft(compute, pool.load[at], pool.queue[at], model.ttft_factor[at])
+        expected = model.ttft(
+            compute, pool.load[at], pool.queue[at], model.ttft_factors.expected[at]
+        )
         penalty = expected[sticky].min() - expected[~sticky].min()
         return bool(penalty * 1000.0 > self.max_ttft_penalty_ms)

@@ -92,10 +92,12 @@ class PoolRoom:
             usage = max(usage, pending / settings.prefill_tokens)
         else:
             token, itl = model.coefficients[0][1], model.coefficients[1]
-            seconds = pending * token * float(model.ttft_factor[slot])
+            seconds = pending * token * float(model.ttft_factors.expected[slot])
             usage = max(usage, min(seconds / settings.prefill_seconds, pending / MATERIAL))
             if settings.itl_seconds is not None:
-                between = (itl[0] + itl[1] * (state.load + 1.0)) * float(model.itl_factor[slot])
+                between = (itl[0] + itl[1] * (state.load + 1.0)) * float(
+                    model.itl_factors.expected[slot]
+                )
                 usage = max(usage, between / settings.itl_seconds)
         most = settings.max_concurrency
         return usage if most is None else max(usage, state.load / most)
@@ -124,10 +126,10 @@ class PoolRoom:
         if model is None:
             counted: Vector = pending / settings.prefill_tokens
         else:
-            seconds = model.prefill(pending, model.ttft_factor[at])
+            seconds = model.prefill(pending, model.ttft_factors.expected[at])
             counted = np.minimum(seconds / settings.prefill_seconds, pending / MATERIAL)
             if settings.itl_seconds is not None:
-                itl = model.itl(pool.load[at] + 1.0, model.itl_factor[at])
+                itl = model.itl(pool.load[at] + 1.0, model.itl_factors.expected[at])
                 counted = np.maximum(counted, itl / settings.itl_seconds)
         if settings.max_concurrency is not None:
             counted = np.maximum(counted, pool.load[at] / settings.max_concurrency)

@@ -23,6 +23,8 @@ class PredictedLatencyScorer(LatencySettings, frozen=True):
     The expected time is that to the first token, and `answerWeight` of that for the rest of the
     answer. Both are learnt online from the pool's own requests (`picker.latency`), with a factor
     for each endpoint, so a slower accelerator and a server that is ill get less by themselves.
+    One that is little known, or was not heard of for a while, is taken to be as fast as it may
+    well be: that it was slow once is found to be over.
 
     The others count too: while this prompt is computed, the answers that run there stand still.
     So a prompt that is cached nowhere goes where few run, and one that is cached rather waits
@@ -48,14 +50,14 @@ class PredictedLatencyScorer(LatencySettings, frozen=True):
         if candidates.count <= FEW and not adapter:
             return self._score_few(candidates, model)
         load = pool.load[at]
-        compute, factor = candidates.compute, model.ttft_factor[at]
+        compute, factor = candidates.compute, model.ttft_factors.hope[at]
         held_up = compute * load
         compute += pool.pending[at]
         expected = model.ttft(compute, load, pool.queue[at], factor)
         if self.answer_weight:
             length = min(candidates.request.output or model.output, model.output)
             weight = self.answer_weight * length
-            expected += model.itl(load + 1.0, model.itl_factor[at] * weight)
+            expected += model.itl(load + 1.0, model.itl_factors.hope[at] * weight)
             expected += model.prefill(held_up, factor * self.answer_weight)
         if name is not None and adapter:
             expected += self._loading(candidates, name)
@@ -72,8 +74,8 @@ class PredictedLatencyScorer(LatencySettings, frozen=True):
             pool.pending[at].tolist(),
             pool.load[at].tolist(),
             pool.queue[at].tolist(),
-            model.ttft_factor[at].tolist(),
-            model.itl_factor[at].tolist(),
+            model.ttft_factors.hope[at].tolist(),
+            model.itl_factors.hope[at].tolist(),
             strict=True,
         )
         (base, token, each, waiting), (itl_base, itl_each) = model.coefficients
