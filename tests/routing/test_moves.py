@@ -7,40 +7,11 @@ from tidegate.routing.compile import compile as compile_snapshot
 from tidegate.routing.match import Request, match
 from tidegate.routing.references import World
 from tidegate.routing.split import choose_arm
-from tidegate.testing.tables import snapshot
-
-BASE = """
-apiVersion: gateway.networking.k8s.io/v1
-kind: GatewayClass
-metadata: {name: ours}
-spec: {controllerName: tidegate.dev/gateway}
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: gw}
-spec: {gatewayClassName: ours, listeners: [{name: http, port: 80, protocol: HTTP}]}
-"""
-POOL = """
-apiVersion: inference.networking.k8s.io/v1
-kind: InferencePool
-metadata: {{name: {0}}}
-spec: {{selector: {{matchLabels: {{app: {0}}}}}, targetPorts: [{{number: 1}}]}}
-"""
-POOLS = "---\n".join(POOL.format(name) for name in ("a-old", "m-other", "z-new"))
+from tidegate.testing.tables import GATEWAY, snapshot, split
 
 
 def route(old: int, new: int, other: int = 0) -> str:
-    weights = {"a-old": old, "m-other": other, "z-new": new}
-    refs = ", ".join(
-        f"{{group: inference.networking.k8s.io, kind: InferencePool, name: {n}, weight: {w}}}"
-        for n, w in weights.items()
-    )
-    return f"""
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {{name: r}}
-spec: {{parentRefs: [{{name: gw}}], rules: [{{name: chat, backendRefs: [{refs}]}}]}}
-"""
+    return split({"a-old": old, "m-other": other, "z-new": new})
 
 
 def rollout(phase: str = "Progressing", target: str = "HTTPRoute/r/chat", **status: object) -> str:
@@ -55,7 +26,7 @@ status: {shown}
 
 
 def rule_of(*texts: str):
-    table = compile_snapshot(snapshot(BASE, POOLS, *texts)).table
+    table = compile_snapshot(snapshot(GATEWAY, *texts)).table
     found = match(table, 80, Request("x", "POST", "/"))
     assert found is not None
     return found.rule
@@ -112,7 +83,7 @@ spec:
 
 
 def rewrites(*texts: str):
-    table = compile_snapshot(snapshot(BASE, POOLS, *texts)).table
+    table = compile_snapshot(snapshot(GATEWAY, *texts)).table
     return {each.name: each.rewrites for each in table.backends}
 
 
@@ -149,7 +120,7 @@ spec:
 
 
 def test_pools_are_joined_in_their_namespace():
-    snapshot_ = snapshot(BASE, POOLS, rollout(joined=["a-old", "z-new"]))
+    snapshot_ = snapshot(GATEWAY, route(100, 0), rollout(joined=["a-old", "z-new"]))
 
     assert World(snapshot_).moves.joined(Key("default", "a-old")) == (Key("default", "z-new"),)
     assert World(snapshot_).moves.joined(Key("other", "a-old")) == ()

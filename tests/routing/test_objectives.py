@@ -2,40 +2,9 @@
 
 from tidegate.routing.compile import compile as compile_snapshot
 from tidegate.routing.table import Objectives
-from tidegate.testing.tables import snapshot
+from tidegate.testing.tables import GATEWAY, snapshot, split
 
-BASE = """
-apiVersion: gateway.networking.k8s.io/v1
-kind: GatewayClass
-metadata: {name: ours}
-spec: {controllerName: tidegate.dev/gateway}
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: gw}
-spec: {gatewayClassName: ours, listeners: [{name: http, port: 80, protocol: HTTP}]}
----
-apiVersion: inference.networking.k8s.io/v1
-kind: InferencePool
-metadata: {name: blue}
-spec: {selector: {matchLabels: {app: blue}}, targetPorts: [{number: 1}]}
----
-apiVersion: inference.networking.k8s.io/v1
-kind: InferencePool
-metadata: {name: green}
-spec: {selector: {matchLabels: {app: green}}, targetPorts: [{number: 1}]}
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {name: r}
-spec:
-  parentRefs: [{name: gw}]
-  rules:
-  - name: chat
-    backendRefs:
-    - {group: inference.networking.k8s.io, kind: InferencePool, name: blue, weight: 9}
-    - {group: inference.networking.k8s.io, kind: InferencePool, name: green, weight: 1}
-"""
+SPLIT = split({"blue": 9, "green": 1})
 
 
 def objective(name: str, priority: int | None, pool: str = "blue", models: str = "") -> str:
@@ -52,7 +21,7 @@ spec: {spec}
 
 
 def objectives(*texts: str) -> dict[str, Objectives | None]:
-    table = compile_snapshot(snapshot(BASE, *texts)).table
+    table = compile_snapshot(snapshot(GATEWAY, SPLIT, *texts)).table
     return {one.name: one.objectives for one in table.backends}
 
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
@@ -12,6 +12,42 @@ from tidegate.api.versions import decode
 from tidegate.routing.snapshot import Snapshot
 from tidegate.routing.statuses import StatusUpdate
 from tidegate.routing.table import Candidate, Hosts, Listener, PathIndex, RoutingTable, Rule
+
+GATEWAY: Final = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: ours}
+spec: {controllerName: tidegate.dev/gateway}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: gw}
+spec: {gatewayClassName: ours, listeners: [{name: http, port: 80, protocol: HTTP}]}
+"""
+
+
+def split(weights: Mapping[str, int]) -> str:
+    """Return pools, and the route `r` on `GATEWAY` whose rule `chat` splits between them."""
+    pools = "---".join(map(_pool, weights))
+    refs = ", ".join(
+        f"{{group: inference.networking.k8s.io, kind: InferencePool, name: {name}, weight: {n}}}"
+        for name, n in weights.items()
+    )
+    return f"""{pools}---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{name: r}}
+spec: {{parentRefs: [{{name: gw}}], rules: [{{name: chat, backendRefs: [{refs}]}}]}}
+"""
+
+
+def _pool(name: str) -> str:
+    return f"""
+apiVersion: inference.networking.k8s.io/v1
+kind: InferencePool
+metadata: {{name: {name}}}
+spec: {{selector: {{matchLabels: {{app: {name}}}}}, targetPorts: [{{number: 1}}]}}
+"""
 
 
 def resources(text: str) -> list[Resource]:
