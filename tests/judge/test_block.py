@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tidegate.judge.block import SKETCH, Block, Folder, Place, distinct, merge, merge_all
+from tidegate.judge.histogram import bin_of
 from tidegate.judge.record import Check, Record
 
 counts = st.integers(0, 1000)
@@ -22,6 +23,8 @@ blocks = st.builds(
     broken=counts,
     ttft=histograms,
     output=histograms,
+    left=histograms,
+    left_sessions=st.dictionaries(st.integers(-5, 5), sketches, max_size=3),
     sessions=sketches,
     bad_sessions=sketches,
 )
@@ -30,6 +33,7 @@ records = st.builds(
     started_at=st.floats(0, 40),
     arm=st.sampled_from(["stable", "canary", ""]),
     status=st.sampled_from([200, 200, 200, 400, 429, 499, 500, 504]),
+    asked_stream=st.booleans(),
     streamed=st.booleans(),
     broken=st.booleans(),
     client_gone=st.booleans(),
@@ -143,6 +147,27 @@ def test_a_client_that_left_early_is_no_error_and_no_success():
     folder.fold(Record(arm="canary", status=499, client_gone=True, duration_s=2.0))
     (block,) = folder.take()
     assert (block.abandoned, block.errors, block.answered, block.completed) == (1, 0, 0, 0)
+
+
+def test_a_client_that_left_a_stream_says_how_long_it_had_waited():
+    folder = Folder()
+    for session in (7, 7, 0):
+        gone = Record(arm="canary", asked_stream=True, status=499, client_gone=True)
+        gone.duration_s, gone.session = 5.0, session
+        folder.look([gone], now=gone.started_at + 4.0)
+        folder.fold(gone)
+    (block,) = folder.take()
+    at = bin_of(5.0)
+    assert (block.left, block.left_anonymous) == ({at: 3}, {at: 1})
+    assert (block.left_sessions, block.ttft) == ({at: [7]}, {})
+
+
+def test_whose_answer_began_or_who_wanted_no_stream_has_not_waited_for_a_first_byte():
+    folder = Folder()
+    gone = Record(arm="canary", status=200, client_gone=True, duration_s=5.0)
+    folder.fold(msgspec.structs.replace(gone, asked_stream=True, streamed=True, ttft_s=1.0))
+    folder.fold(msgspec.structs.replace(gone, asked_stream=False))
+    assert [block.left for block in folder.take()] == [{}, {}]
 
 
 def test_sessions_are_counted_once_and_in_bounded_memory():

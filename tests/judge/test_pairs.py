@@ -58,6 +58,29 @@ def test_an_answer_that_came_in_one_piece_says_nothing_of_the_pace():
     assert pairs.counts["ttft"].total == 1
 
 
+SILENT = Arm(hang=True, patience_s=5.0)
+
+
+@pytest.mark.parametrize(
+    ("canary", "stable", "counted"),
+    [
+        (SILENT, Arm(), Count(1, 0, 0)),
+        (Arm(), SILENT, Count(0, 1, 0)),
+        (SILENT, SILENT, None),
+        (SILENT, Arm(ttft_s=9.0, sigma=0.0), None),
+        (Arm(ttft_s=9.0, sigma=0.0), SILENT, None),
+        (Arm(hang=True), Arm(), Count(1, 0, 0)),
+        (Arm(errors=1.0), Arm(), None),
+    ],
+)
+def test_a_first_byte_that_nobody_waited_for_counts_where_it_is_certain(
+    canary: Arm, stable: Arm, counted: Count | None
+):
+    pairs, rng = Pairs(), Random(3)
+    pairs.compare(record(rng, canary, "canary", 0.0), record(rng, stable, "stable", 0.0))
+    assert pairs.counts.get("ttft") == counted
+
+
 def test_without_pairs_it_waits():
     assert shadow(Arm(), number=0).outcome == "continue"
 

@@ -1,5 +1,7 @@
 """Verdicts on made-up traffic: what is decided, and what is said."""
 
+import math
+from collections import deque
 from itertools import chain
 from random import Random
 
@@ -8,7 +10,7 @@ import pytest
 
 from tidegate.judge.block import Block, Folder
 from tidegate.judge.ledger import Ledger, Step
-from tidegate.judge.metrics import METRICS, Quantile, Rate, Settings
+from tidegate.judge.metrics import BRISK, METRICS, Quantile, Rate, Settings
 from tidegate.judge.record import Record
 from tidegate.judge.verdict import Verdict, decide, judge
 from tidegate.judge.words import explain
@@ -259,24 +261,41 @@ def watch_live(canary: Arm, *, weight: float = 0.1, sessions: int = 0) -> tuple[
         traffic(rng, seconds=900, rate=4, weight=weight, canary=canary, stable=Arm(errors=0.01))
     )
     if sessions:
-        for each in records:
-            if each.arm == "canary":
-                each.session = 1 + each.session % sessions
-    folder, ledger = Folder(), Ledger(Settings(), "stable", "canary")
-    ledger.enter(Step(0.0, 10, "gross"))
-    for now in range(1, 900):
-        started = [r for r in records if r.started_at <= now]
-        running = [r for r in started if r.started_at + r.duration_s > now]
-        over = [r for r in started if now - 1 < r.started_at + r.duration_s <= now]
-        for each in over:
-            folder.fold(each)
+        few(records, sessions)
+    at, verdict = watch(records, Settings(), Step(0.0, 10, "gross"))
+    if verdict.outcome != "fail":
+        return 0, verdict.reason
+    return sum(r.arm == "canary" and r.started_at <= at for r in records), verdict.reason
+
+
+def few(records: list[Record], sessions: int) -> None:
+    """Have the canary's requests come from so few sessions."""
+    for each in records:
+        if each.arm == "canary":
+            each.session = 1 + each.session % sessions
+
+
+def watch(
+    records: list[Record], settings: Settings, step: Step, *, span_s: float = 10.0
+) -> tuple[float, Verdict]:
+    """Judge each second as a controller does; return when it failed, or the end, and the last."""
+    folder, ledger = Folder(span_s=span_s), Ledger(settings, "stable", "canary")
+    ledger.enter(step)
+    coming, running = deque(records), list[Record]()
+    for now in range(1, math.ceil(records[-1].started_at)):
+        while coming and coming[0].started_at <= now:
+            running.append(coming.popleft())
+        for each in running:
+            if each.started_at + each.duration_s <= now:
+                folder.fold(each)
+        running = [r for r in running if r.started_at + r.duration_s > now]
         folder.look(running, float(now))
         ledger.absorb(folder.take())
         ledger.advance(float(now))
         verdict = decide(ledger, float(now), details=False)
         if verdict.outcome == "fail":
-            return sum(r.arm == "canary" for r in started), verdict.reason
-    return 0, verdict.reason
+            break
+    return float(now), verdict
 
 
 def test_a_canary_that_fails_half_its_requests_is_caught_within_twenty():
@@ -306,6 +325,137 @@ def test_what_hits_both_arms_is_not_the_canary_s():
         folded(traffic(rng, seconds=1500, rate=4, weight=0.3, canary=bad, stable=bad)), seconds=900
     )
     assert verdict.outcome != "fail", explain(verdict)
+
+
+# clients that leave before the first byte
+
+SILENT = Arm(hang=True, patience_s=5.0)
+
+
+def beside(
+    canary: Arm,
+    stable: Arm,
+    *,
+    seconds: int = 120,
+    rate: float = 4.0,
+    weight: float = 0.5,
+    seed: int = 12,
+) -> list[Record]:
+    """Stable traffic alone for a minute, then both arms."""
+    rng = Random(seed)
+    after = traffic(
+        rng, seconds=seconds, rate=rate, weight=weight, canary=canary, stable=stable, start=60.0
+    )
+    return [*traffic(rng, seconds=60, rate=rate, weight=0.0), *after]
+
+
+@pytest.mark.parametrize("weight", [0.1, 0.5])
+@pytest.mark.parametrize("settings", [Settings(), BRISK], ids=["production", "demo"])
+def test_a_canary_that_hangs_is_found_soon_after_its_clients_gave_up(
+    settings: Settings, weight: float
+):
+    records = beside(SILENT, Arm(), weight=weight)
+    at, verdict = watch(records, settings, Step(60.0, 50, "gross"), span_s=1.0)
+    assert verdict.reason == "Tripwire", explain(verdict)
+    assert "without a first byte" in verdict.message
+    assert at - 60.0 < (20.0 if weight == 0.5 else 40.0)
+
+
+def test_requests_without_a_session_hang_too():
+    records = beside(SILENT, Arm())
+    for each in records:
+        each.session = 0
+    assert watch(records, BRISK, Step(60.0, 50), span_s=1.0)[1].reason == "Tripwire"
+
+
+def test_two_clients_whose_requests_hang_trip_nothing():
+    records = beside(SILENT, Arm(), weight=0.05)
+    few(records, 2)
+    assert watch(records, BRISK, Step(60.0, 5, "gross"), span_s=1.0)[1].outcome != "fail"
+
+
+@pytest.mark.parametrize(
+    ("patience_s", "words"),
+    [(5.0, "5.11 s against 502 ms: 10 times"), (20.0, "far beyond the stable's 502 ms")],
+)
+def test_without_a_tripwire_the_time_to_the_first_byte_tells(patience_s: float, words: str):
+    settings = msgspec.structs.replace(BRISK, tripwires=False)
+    canary = Arm(hang=True, patience_s=patience_s)
+    at, verdict = watch(beside(canary, Arm(), rate=20), settings, Step(60.0, 50), span_s=1.0)
+    assert failed(verdict) >= {"ttft_p50"}
+    assert verdict.message.startswith(f"TTFT p50: {words}"), verdict.message
+    assert at - 60.0 < 30.0
+
+
+def test_half_of_the_requests_that_hang_are_enough_for_the_margins():
+    """What is answered is as quick as the stable's: only the waits tell."""
+    rng = Random(13)
+    records = beside(SILENT, Arm(), rate=8, seconds=900)
+    for index, each in enumerate(records):
+        if each.arm == "canary" and rng.random() < 0.5:
+            records[index] = record(rng, Arm(), "canary", each.started_at)
+    settings = Settings(
+        metrics=tuple(each for each in METRICS if each.name.startswith("ttft")), tripwires=False
+    )
+    verdict = judge(
+        folded(iter(records)),
+        settings,
+        1200.0,
+        steps=[Step(60.0, 50)],
+        stable="stable",
+        canary="canary",
+    )
+    assert failed(verdict) == {"ttft_p50", "ttft_p95"}, explain(verdict)
+
+
+@pytest.mark.parametrize("patience_s", [0.3, 0.6, 1.0, 2.5])
+@pytest.mark.parametrize("settings", [Settings(), BRISK], ids=["production", "demo"])
+def test_clients_that_leave_both_arms_alike_fail_nobody(settings: Settings, patience_s: float):
+    arm = Arm(patience_s=patience_s)
+    for seed in range(2):
+        records = beside(arm, arm, seconds=400, seed=seed)
+        _, verdict = watch(records, settings, Step(60.0, 50), span_s=1.0)
+        assert verdict.outcome != "fail", explain(verdict)
+
+
+def test_clients_that_leave_before_the_stable_answers_say_nothing_of_the_canary():
+    records = beside(Arm(hang=True, patience_s=0.4), Arm(), seconds=200)
+    settings = Settings(metrics=tuple(m for m in METRICS if m.name != "abandoned"))
+    _, verdict = watch(records, settings, Step(60.0, 50), span_s=1.0)
+    assert verdict.outcome == "continue", explain(verdict)
+
+
+@pytest.mark.parametrize("weight", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("settings", [Settings(), BRISK], ids=["production", "demo"])
+def test_where_both_arms_hang_at_once_it_is_not_the_canary_s(settings: Settings, weight: float):
+    for seed in range(3):
+        records = beside(Arm(), Arm(), seconds=60, weight=weight, rate=10, seed=seed)
+        rng = Random(seed)
+        for index, each in enumerate(records):
+            if each.started_at > 90.0:
+                records[index] = record(rng, SILENT, each.arm, each.started_at)
+        _, verdict = watch(records, settings, Step(60.0, 50), span_s=1.0)
+        assert verdict.outcome != "fail", explain(verdict)
+
+
+def test_at_full_weight_clients_that_left_trip_it_too():
+    records = beside(Arm(), Arm(), weight=1.0, seconds=120)
+    rng = Random(1)
+    for index, each in enumerate(records):
+        if each.started_at > 120.0:
+            records[index] = record(rng, SILENT, each.arm, each.started_at)
+    at, verdict = watch(records, Settings(), Step(60.0, 100, "watch"), span_s=1.0)
+    assert verdict.reason == "Tripwire"
+    assert at < 160.0
+
+
+def test_in_a_demo_requests_under_way_at_the_deadline_count_as_slow():
+    """The worker's own deadline is longer: it has counted nothing of them by then."""
+    settings = msgspec.structs.replace(BRISK, tripwires=False)
+    records = beside(Arm(hang=True), Arm(), rate=20)
+    at, verdict = watch(records, settings, Step(60.0, 50), span_s=1.0)
+    assert failed(verdict) >= {"ttft_p50"}
+    assert at - 60.0 < 30.0
 
 
 # steps without a stable, rare metrics, quick settings

@@ -3,7 +3,9 @@
 A request belongs to the block in which it *started*. So at any moment both arms of a block
 have been watched for the same time, and neither long answers nor hung ones can tilt the
 comparison. `Folder.look` counts what is still running: that it began, its first byte once it
-is there, and that it hangs once it is past its deadline.
+is there, and that it hangs once it is past its deadline. Where the client gave up before, all
+that is known of the time to the first byte is that it is longer than the client had waited
+(it is right-censored): such waits are kept apart, for whoever has a time to hold them against.
 
 Invariant: merging is associative and commutative, so blocks of many workers, and parts of one
 block, may come in any order. Sessions are kept as the smallest hashes (bottom-k sketch: Bar-
@@ -96,6 +98,12 @@ class Block(msgspec.Struct, array_like=True):
     """The smallest hashes of sessions, at most `SKETCH`, ascending."""
     bad_sessions: list[int] = []
     """The same of sessions that had an error."""
+    left: dict[int, int] = {}
+    """Seconds after which clients that wanted a stream left without a first byte."""
+    left_anonymous: dict[int, int] = {}
+    """The same of requests without a session."""
+    left_sessions: dict[int, list[int]] = {}
+    """By the same bins: the smallest hashes of the sessions that left then."""
 
     @property
     def begun(self) -> int:
@@ -119,7 +127,7 @@ class Block(msgspec.Struct, array_like=True):
 
 
 _SUMS: Final = tuple(name for name, kind in Block.__annotations__.items() if kind is int)
-_HISTOGRAMS: Final = ("ttft", "itl", "per_token", "output")
+_HISTOGRAMS: Final = ("ttft", "itl", "per_token", "output", "left", "left_anonymous")
 
 
 def merge(one: Block, other: Block) -> Block:
@@ -128,6 +136,10 @@ def merge(one: Block, other: Block) -> Block:
         one,
         sessions=smallest(one.sessions, other.sessions),
         bad_sessions=smallest(one.bad_sessions, other.bad_sessions),
+        left_sessions={
+            index: smallest(one.left_sessions.get(index, []), other.left_sessions.get(index, []))
+            for index in one.left_sessions.keys() | other.left_sessions.keys()
+        },
         **{name: dict(getattr(one, name)) for name in _HISTOGRAMS},
     )
     for name in _SUMS:
@@ -158,6 +170,11 @@ def stratum_of(record: Record) -> int:
     cached = 2 * record.cached_tokens >= tokens > 0
     # What was asked for and not what came: a stratum must not change while the request runs.
     return 4 * length + 2 * cached + record.asked_stream
+
+
+def is_streamed(stratum: int) -> bool:
+    """Whether the requests of a stratum asked for a stream."""
+    return stratum % 2 == 1
 
 
 def scope_of(route: str, rule: str) -> str:
@@ -248,11 +265,11 @@ class Folder:
             block.hung += 1
             _add(block.ttft, self._deadline_s)
             _count_bad(block, record)
-        elif _begun(block, record):
+        elif _begun(block, record, waited):
             _count_bad(block, record)
 
 
-def _begun(block: Block, record: Record) -> bool:
+def _begun(block: Block, record: Record, waited: float) -> bool:
     """Count how the answer began; return whether the arm failed the request."""
     status = record.status
     if status < 400 and not (record.client_gone and record.ttft_s is None):
@@ -262,6 +279,8 @@ def _begun(block: Block, record: Record) -> bool:
         return False
     if status < 400 or status == _CLIENT_LEFT:
         block.abandoned += 1
+        if record.asked_stream and record.ttft_s is None:
+            _leave(block, record, waited)
         return False
     if status == _TIMEOUT:
         block.timeouts += 1
@@ -271,6 +290,15 @@ def _begun(block: Block, record: Record) -> bool:
         block.client_errors += 1
         return False
     return True
+
+
+def _leave(block: Block, record: Record, waited: float) -> None:
+    """Count a client that had waited so many seconds for the first byte of a stream."""
+    _add(block.left, waited)
+    if record.session:
+        _keep(block.left_sessions.setdefault(bin_of(waited), []), record.session)
+    else:
+        _add(block.left_anonymous, waited)
 
 
 def _end(block: Block, record: Record) -> None:

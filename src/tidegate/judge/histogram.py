@@ -53,6 +53,11 @@ def beyond(counts: Mapping[int, int], where: float) -> float:
     return above + counts.get(edge, 0) * (edge + 1 - where)
 
 
+def at_least(counts: Mapping[int, int], where: float) -> dict[int, int]:
+    """Return the bins that lie at the place `where` or above it as a whole."""
+    return {index: count for index, count in counts.items() if index >= where}
+
+
 def quantile(counts: Mapping[int, float], q: float) -> float | None:
     """Return the place below which a share `q` of the values lies; None without values."""
     total = sum(counts.values())

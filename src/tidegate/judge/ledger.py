@@ -60,7 +60,7 @@ class Ledger:
     """Only blocks of this scope count; '' takes all."""
     steps: list[Step] = field(default_factory=list)
     tracks: tuple[Track, ...] = ()
-    tripwire: Tripwire = field(default_factory=Tripwire)
+    tripwire: Tripwire = field(init=False)
     pairs: Pairs = field(default_factory=Pairs)
     """Of the whole rollout."""
     latest: Mapping[str, tuple[float, float]] = field(default_factory=dict)
@@ -82,14 +82,20 @@ class Ledger:
 
     def __post_init__(self) -> None:
         self.tracks = tuple(self._track(metric) for metric in self.settings.metrics)
+        self.tripwire = Tripwire(self._learned("first", "ttft"))
 
     def _track(self, metric: Metric) -> Track:
         if not isinstance(metric, Quantile):
             return RateTrack(metric, self.settings)
-        known, name = self._thresholds[metric.ripens], metric.histogram
-        if name not in known:
-            known[name] = Thresholds(name, self.settings.threshold_memory_s)
-        return QuantileTrack(metric, self.settings, known[name])
+        thresholds = self._learned(metric.ripens, metric.histogram)
+        return QuantileTrack(metric, self.settings, thresholds)
+
+    def _learned(self, which: Ripens, histogram: str) -> Thresholds:
+        """Return the thresholds of a histogram, which all metrics of it share."""
+        known = self._thresholds[which]
+        if histogram not in known:
+            known[histogram] = Thresholds(histogram, self.settings.threshold_memory_s)
+        return known[histogram]
 
     def enter(self, step: Step) -> None:
         """Note that a step began; steps come in order of time."""
@@ -177,7 +183,8 @@ class Ledger:
         for each in self._thresholds[which].values():
             each.learn(bucket.stable, bucket.start + bucket.span_s, bucket.span_s)
         if which == "first" and step >= 0:
-            self.tripwire.pass_by(bucket)
+            if self.settings.tripwires:
+                self.tripwire.pass_by(bucket)
             seen = bucket.sum("requests", canary=True)
             self._seen = (step, seen + (self._seen[1] if self._seen[0] == step else 0))
 

@@ -55,6 +55,8 @@ class Quantile(msgspec.Struct, frozen=True, kw_only=True, tag="quantile"):
     """How much worse it may be: 0.2 is 20 % more (where `less_is_worse`, 1/1.2 of it)."""
     gross: float | None = None
     """The same for every step. None: not asked before the last step."""
+    longer_than: str = ""
+    """The field of `Block` with values of which it is only known that they were greater."""
     less_is_worse: bool = False
     unit: str = "s"
     role: Role = "required"
@@ -84,8 +86,18 @@ METRICS: Final[tuple[Metric, ...]] = (
         allowed=Allowed(1.25, 0.02),
         ripens="end",
     ),
-    Quantile(name="ttft_p50", label="TTFT p50", histogram="ttft", q=0.5, margin=0.15, gross=0.5),
-    Quantile(name="ttft_p95", label="TTFT p95", histogram="ttft", q=0.95, margin=0.2),
+    Quantile(
+        name="ttft_p50",
+        label="TTFT p50",
+        histogram="ttft",
+        longer_than="left",
+        q=0.5,
+        margin=0.15,
+        gross=0.5,
+    ),
+    Quantile(
+        name="ttft_p95", label="TTFT p95", histogram="ttft", longer_than="left", q=0.95, margin=0.2
+    ),
     Quantile(
         name="itl_p50",
         label="inter-token p50",

@@ -15,6 +15,8 @@ import msgspec
 from tidegate.judge.record import ITL_BOUNDS, Check, Record
 from tidegate.judge.role import Role
 
+_TIMEOUT: Final = 504
+
 
 class Paired(msgspec.Struct, frozen=True, kw_only=True):
     """What is compared in pairs."""
@@ -85,7 +87,7 @@ class Pairs(msgspec.Struct):
                 case "invalid" | "refused":
                     self._check(paired.name, canary, stable)
                 case "ttft":
-                    self._times(paired, canary.ttft_s, stable.ttft_s)
+                    self._firsts(paired, canary, stable)
                 case "itl":
                     self._times(paired, _pace(canary), _pace(stable))
                 case "longer":
@@ -98,6 +100,15 @@ class Pairs(msgspec.Struct):
             bit = Check[name.upper()]
             bad = (bool(each.failed_checks & bit) for each in (canary, stable))
             self.note(name, canary=next(bad), stable=next(bad))
+
+    def _firsts(self, paired: Paired, canary: Record, stable: Record) -> None:
+        """Compare times to the first byte; one that never came took longer than the wait."""
+        ours, theirs = _waited(canary), _waited(stable)
+        if ours is None or theirs is None:
+            return
+        bound = stable.ttft_s if ours > theirs * paired.factor else canary.ttft_s
+        if bound is not None:
+            self._times(paired, ours, theirs)
 
     def _times(self, paired: Paired, canary: float | None, stable: float | None) -> None:
         if canary is not None and stable is not None and canary > 0 and stable > 0:
@@ -115,6 +126,12 @@ def merge_pairs(one: Pairs, other: Pairs) -> Pairs:
 
 def _failed(record: Record) -> bool:
     return record.status >= 500 or record.status == 429 or record.broken
+
+
+def _waited(record: Record) -> float | None:
+    """Return the seconds to the first byte, or until somebody gave up to wait for it."""
+    gave_up = record.client_gone or record.status == _TIMEOUT
+    return record.duration_s if record.ttft_s is None and gave_up else record.ttft_s
 
 
 def _pace(record: Record) -> float | None:

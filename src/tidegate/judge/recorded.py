@@ -37,6 +37,8 @@ class Line(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Of a stream, with data."""
     session: int | str = 0
     """Whose: sessions stay together when requests are dealt. Text is hashed."""
+    asked_stream: bool = False
+    """The client wanted a stream, whatever came of it."""
     streamed: bool = False
     broken: bool = False
     """The answer began and did not end well."""
@@ -62,7 +64,8 @@ class Line(msgspec.Struct, kw_only=True, omit_defaults=True):
     def record(self) -> Record:
         """Return it as the judge's."""
         fields = {name: getattr(self, name) for name in _FIELDS}
-        return Record(**fields, session=_hash(self.session), asked_stream=self.streamed)
+        fields["asked_stream"] |= self.streamed
+        return Record(**fields, session=_hash(self.session))
 
 
 _FIELDS = tuple(name for name in Line.__struct_fields__ if name != "session")

@@ -4,6 +4,10 @@ A rate is counted as it stands. A quantile is turned into a rate: per stratum, r
 the stable's recent quantile t; for the canary, beyond t times the margin. If the canary's
 quantile is just at the margin, both shares are equal, whatever the shape of the distribution.
 Because t follows each stratum's own past, neither the mix of prompts nor the hour matters.
+
+Of some requests it is only known that they took longer than w (right-censored): their client
+left. They are beyond the thresholds that w has reached, and of the others they say nothing.
+Both arms have the same clients, so their patience is no difference between them.
 """
 
 import math
@@ -11,8 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from tidegate.judge.block import Block, merge
-from tidegate.judge.histogram import PER_DOUBLING, beyond, value_at
+from tidegate.judge.block import Block, is_streamed, merge
+from tidegate.judge.histogram import PER_DOUBLING, add_all, at_least, beyond, bin_of, value_at
 from tidegate.judge.metrics import Metric, Quantile, Rate, Ripens, Settings
 from tidegate.judge.sequential import NO_UNIT, Allowed, RobustTest, Unit
 from tidegate.judge.thresholds import Thresholds
@@ -231,36 +235,48 @@ class QuantileTrack(Track):
     def counts(self, bucket: Bucket) -> Counted:
         """Return requests and those beyond the thresholds."""
         relative = [0] * RELATIVE_BINS
-        canary = bad = gross_bad = stable = stable_bad = 0.0
+        margin = gross = NO_UNIT
         concerned = 0
         for stratum, block in bucket.stable.items():
-            values: dict[int, int] = getattr(block, self.metric.histogram)
-            count = sum(values.values())
-            concerned += count
+            values = self._values(block)
+            concerned += sum(values.values())
             place = self._thresholds.place(stratum, self._q)
-            if place is not None and count:
-                stable += count
-                stable_bad += self._bad(values, count, place)
+            if place is not None:
+                unit = Unit(0, 0, *self._among(block, place))
+                margin, gross = margin + unit, gross + unit
                 _spread(values, place, self.stable_relative)
         for stratum, block in bucket.canary.items():
-            values = getattr(block, self.metric.histogram)
             place = self._thresholds.place(stratum, self._q)
-            if place is not None and values:
-                count = sum(values.values())
-                canary += count
-                bad += self._bad(values, count, place + self._offset)
-                gross_bad += self._bad(values, count, place + self._gross)
-                _spread(values, place, relative)
-        return Counted(
-            Unit(canary, bad, stable, stable_bad),
-            Unit(canary, gross_bad, stable, stable_bad),
-            concerned,
-            relative,
-        )
+            if place is not None:
+                margin += Unit(*self._among(block, place + self._offset), 0, 0)
+                gross += Unit(*self._among(block, place + self._gross), 0, 0)
+                _spread(self._values(block), place, relative)
+                # As if they had ended then: an estimate says how much worse it is at least.
+                _spread(at_least(self._longer(block), place + self._offset), place, relative)
+        return Counted(margin, gross, concerned, relative)
 
-    def _bad(self, values: Mapping[int, int], count: int, place: float) -> float:
-        above = beyond(values, place)
-        return count - above if self.metric.less_is_worse else above
+    def _values(self, block: Block) -> dict[int, int]:
+        values: dict[int, int] = getattr(block, self.metric.histogram)
+        return values
+
+    def _longer(self, block: Block) -> dict[int, int]:
+        """Return the lower bounds of the values that nobody saw."""
+        if not self.metric.longer_than:
+            return {}
+        longer: dict[int, int] = getattr(block, self.metric.longer_than)
+        waiting = block.requests - block.begun
+        if waiting > 0 and is_streamed(block.place.stratum):
+            # A bucket is counted with requests under way only once their deadline is past.
+            longer = dict(longer)
+            add_all(longer, {bin_of(self._settings.deadline_s): waiting})
+        return longer
+
+    def _among(self, block: Block, place: float) -> tuple[float, float]:
+        """Return of how many it is known whether they are beyond `place`, and how many are."""
+        values = self._values(block)
+        count, above = sum(values.values()), beyond(values, place)
+        longer = sum(at_least(self._longer(block), place).values())
+        return count + longer, count - above if self.metric.less_is_worse else above + longer
 
 
 def _spread(values: Mapping[int, int], place: float, into: list[int]) -> None:

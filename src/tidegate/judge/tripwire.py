@@ -8,14 +8,22 @@ equal canary, it is astronomically longer.
 
 It counts sessions, not requests, and wants several: one client with one poisonous prompt must
 not roll back everybody.
+
+A session failed if a request of it did, or if its client had to leave without a first byte
+after so long that the stable would hardly ever have taken it: of a canary like the stable
+that is less than one session of twenty, however patient clients are. How long it takes is
+more at the mercy of the moment than whether it fails, so the stable's sessions of the same
+buckets are held beside it: what they meet as well is nobody's.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from tidegate.judge.block import Block, distinct, smallest
+from tidegate.judge.histogram import PER_DOUBLING, at_least
+from tidegate.judge.thresholds import Thresholds
 from tidegate.judge.tracks import Bucket
 
 BAR: Final = 1000.0
@@ -25,8 +33,28 @@ TIMES: Final = 2.0
 """Nor do as many times the stable's."""
 TRIPPED: Final = 0.5
 LEAST_SESSIONS: Final = 3
+SLOW: Final = 0.95
+FAR: Final = 2.0
+"""A client that leaves without a first byte after so many times the stable's quantile `SLOW`
+has waited for too long: beyond any margin of a canary that is as good."""
 _MEMORY: Final = 0.9
 """Of the stable's errors, from one bucket to the next."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """The sessions of one arm in one bucket."""
+
+    count: float
+    known: float
+    """Those of which it is known how they began, as far as requests tell."""
+    bad: float
+    left: float
+    """Of the bad, those whose clients left and that had no error."""
+    who: list[int]
+    """The bad ones that have a name."""
+    anonymous: int
+    """The bad ones that have none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +64,20 @@ class _Sum:
     log: float = 0.0
     sessions: int = 0
     bad: int = 0
+    left: int = 0
     who: tuple[int, ...] = ()
     anonymous: int = 0
-
-    @property
-    def tripped(self) -> bool:
-        return self.log >= math.log(BAR) and len(self.who) + self.anonymous >= LEAST_SESSIONS
+    stable: float = 0.0
+    """The stable's sessions of the same buckets, known ones."""
+    stable_left: float = 0.0
 
 
 @dataclass(slots=True)
 class Tripwire:
     """One rollout's tripwire."""
 
+    thresholds: Thresholds
+    """The stable's times to the first byte."""
     message: str = ""
     """Why it tripped; '' as long as it has not."""
     _past: _Sum = _Sum()
@@ -55,13 +85,16 @@ class Tripwire:
     _stable: float = 0.0
     _stable_bad: float = 0.0
 
+    def __post_init__(self) -> None:
+        self.thresholds.want(SLOW)
+
     def pass_by(self, bucket: Bucket) -> None:
         """Count a bucket that won't change any more."""
         self._past = self._with(self._past, bucket)
         self._note(self._past)
-        stable, bad, _, _ = _sessions(bucket.stable.values())
-        self._stable = self._stable * _MEMORY + stable
-        self._stable_bad = self._stable_bad * _MEMORY + bad
+        stable = self._see(bucket.stable)
+        self._stable = self._stable * _MEMORY + stable.count
+        self._stable_bad = self._stable_bad * _MEMORY + stable.bad
 
     def watch(self, fresh: Iterable[Bucket]) -> None:
         """Look at buckets that may still change, in order of time."""
@@ -71,49 +104,72 @@ class Tripwire:
             self._note(total)
 
     def _note(self, total: _Sum) -> None:
-        if total.tripped and not self.message:
-            stable = f"{self._bearable(0.0, 0.0)[1]:.1%}"
+        if not self.message and self._has_tripped(total):
+            silent = f", {total.left} of them without a first byte" if total.left else ""
             self.message = (
-                f"{total.bad} of the canary's last {total.sessions} sessions failed;"
-                f" of the stable's lately {stable}"
+                f"{total.bad} of the canary's last {total.sessions} sessions failed{silent};"
+                f" of the stable's lately {self._share(0.0, 0.0):.1%}"
             )
 
+    def _has_tripped(self, total: _Sum) -> bool:
+        if total.log < math.log(BAR) or len(total.who) + total.anonymous < LEAST_SESSIONS:
+            return False
+        # Who left needs somebody beside him who might have, as long as the stable has traffic.
+        return not total.left or total.stable >= min(LEAST_SESSIONS, self._stable)
+
     def _with(self, total: _Sum, bucket: Bucket) -> _Sum:
-        count, bad, who, anonymous = _sessions(bucket.canary.values())
-        if not count:
+        canary, stable = self._see(bucket.canary), self._see(bucket.stable)
+        if not canary.count:
             return total
-        stable, stable_bad, _, _ = _sessions(bucket.stable.values())
-        bearable, _ = self._bearable(stable, stable_bad)
+        beside, beside_left = total.stable + stable.known, total.stable_left + stable.left
+        share = max(self._share(stable.count, stable.bad), beside_left / max(1.0, beside))
+        bearable = max(BEARABLE, TIMES * share)
         if bearable >= TRIPPED:
             return _Sum()
-        log = total.log + bad * math.log(TRIPPED / bearable)
-        log += (count - bad) * math.log((1 - TRIPPED) / (1 - bearable))
+        log = total.log + canary.bad * math.log(TRIPPED / bearable)
+        log += (canary.count - canary.bad) * math.log((1 - TRIPPED) / (1 - bearable))
         if log <= 0:
             return _Sum()
         return _Sum(
             log,
-            total.sessions + round(count),
-            total.bad + round(bad),
-            tuple(smallest(total.who, who)),
-            total.anonymous + anonymous,
+            total.sessions + round(canary.count),
+            total.bad + round(canary.bad),
+            total.left + round(canary.left),
+            tuple(smallest(total.who, canary.who)),
+            total.anonymous + canary.anonymous,
+            beside,
+            beside_left,
         )
 
-    def _bearable(self, stable: float, bad: float) -> tuple[float, float]:
-        """Return the share of errors that must be borne, and the stable's own."""
-        seen = self._stable + stable
-        share = (self._stable_bad + bad) / seen if seen else 0.0
-        return max(BEARABLE, TIMES * share), share
+    def _share(self, count: float, bad: float) -> float:
+        """Return the stable's share of bad sessions lately, with `bad` of `count` more."""
+        seen = self._stable + count
+        return (self._stable_bad + bad) / seen if seen else 0.0
 
+    def _see(self, blocks: Mapping[int, Block]) -> _Seen:
+        everybody: list[int] = []
+        failed: list[int] = []
+        left: list[int] = []
+        requests = begun = anonymous = anonymous_failed = anonymous_left = 0
+        for stratum, block in blocks.items():
+            everybody = smallest(everybody, block.sessions)
+            failed = smallest(failed, block.bad_sessions)
+            requests += block.requests
+            begun += block.begun
+            anonymous += block.anonymous
+            anonymous_failed += block.anonymous_bad
+            if block.left and (far := self._far(stratum)) is not None:
+                anonymous_left += sum(at_least(block.left_anonymous, far).values())
+                for index, sessions in block.left_sessions.items():
+                    left = smallest(left, sessions) if index >= far else left
+        who = smallest(failed, left)
+        errors, nameless = distinct(failed) + anonymous_failed, anonymous_failed + anonymous_left
+        count = max(distinct(everybody), distinct(who)) + anonymous
+        bad = distinct(who) + nameless
+        known = count * min(1.0, begun / max(1, requests))
+        return _Seen(count, known, bad, bad - errors, who, nameless)
 
-def _sessions(blocks: Iterable[Block]) -> tuple[float, float, list[int], int]:
-    """Return sessions, those with an error, who the latter are, and how many have no name."""
-    everybody: list[int] = []
-    bad: list[int] = []
-    anonymous = anonymous_bad = 0
-    for block in blocks:
-        everybody = smallest(everybody, block.sessions)
-        bad = smallest(bad, block.bad_sessions)
-        anonymous += block.anonymous
-        anonymous_bad += block.anonymous_bad
-    count = max(distinct(everybody), distinct(bad)) + anonymous
-    return count, distinct(bad) + anonymous_bad, bad, anonymous_bad
+    def _far(self, stratum: int) -> float | None:
+        """Return the place from which a wait is too long; None where nobody knows yet."""
+        place = self.thresholds.place(stratum, SLOW)
+        return None if place is None else place + math.log2(FAR) * PER_DOUBLING

@@ -34,6 +34,8 @@ def _tell_quantile(finding: "Finding", metric: Quantile, *, gross: bool) -> str:
     allowed = f"at most {100 * margin:.0f} % {'less' if metric.less_is_worse else 'more'} allowed"
     ratio = finding.ratio
     if ratio is None or finding.stable is None or finding.canary is None:
+        if finding.outcome == "fail" and finding.stable is not None:
+            return f"far beyond the stable's {_value(finding.stable, metric.unit)}, {allowed}"
         return f"not measured yet ({allowed})"
     low, high = _change(ratio.low), _change(ratio.high)
     between = f" ({low} to {high})" if {low, high} != {_ANYTHING} else ""

@@ -1,5 +1,6 @@
 """Records of made-up requests on two arms, and their blocks."""
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from random import Random
@@ -17,12 +18,17 @@ class Arm:
     itl_s: float = 0.02
     errors: float = 0.0
     hang: bool = False
+    patience_s: float = math.inf
+    """Clients leave without a first byte after so long."""
 
 
 def record(rng: Random, arm: Arm, name: str, at: float, session: int = 0) -> Record:
     """Return one request that began at `at` (seconds)."""
     made = Record(started_at=at, route="ns/r", rule="", arm=name, request_bytes=4000)
     made.session = session or rng.getrandbits(63) + 1
+    made.asked_stream = True
+    if arm.hang and arm.patience_s < 60.0:
+        return _left(made, arm.patience_s)
     if arm.hang:
         made.duration_s = 60.0
         made.status = 504
@@ -32,9 +38,19 @@ def record(rng: Random, arm: Arm, name: str, at: float, session: int = 0) -> Rec
         return made
     made.status, made.streamed, made.events = 200, True, 50
     made.ttft_s = arm.ttft_s * rng.lognormvariate(0, arm.sigma)
+    if made.ttft_s > arm.patience_s:
+        return _left(made, arm.patience_s)
     made.itl_sum_s = 49 * arm.itl_s * rng.lognormvariate(0, 0.2)
     made.duration_s = made.ttft_s + made.itl_sum_s
     made.response_bytes = 5000
+    return made
+
+
+def _left(made: Record, after_s: float) -> Record:
+    """Return a request whose client left without a first byte."""
+    made.status, made.client_gone = 499, True
+    made.streamed, made.events, made.ttft_s = False, 0, None
+    made.duration_s = after_s
     return made
 
 
