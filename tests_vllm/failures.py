@@ -26,7 +26,7 @@ def killed(place: Place) -> None:
     with load(place, "chat", **STREAM) as running:
         running.more(4)
         victim = place.endpoint("llm-b")
-        wait_until(lambda: streams(victim["address"]) > 0, 30, "a stream at llm-b")
+        wait_until(lambda: streams(victim["address"]) > 0, 60, "a stream at llm-b")
         group, at = family(victim["pid"]), time.perf_counter()
         os.kill(victim["pid"], signal.SIGKILL)
         story.say(f"llm-b is killed (pid {victim['pid']}, with {len(group) - 1} children)")
@@ -53,7 +53,7 @@ def stopped(place: Place) -> None:
     with load(place, "chat", **STREAM) as running:
         running.more(4)
         address = place.address("llm-b")
-        wait_until(lambda: streams(address) > 0, 30, "a stream at llm-b")
+        wait_until(lambda: streams(address) > 0, 60, "a stream at llm-b")
         place.story.say(f"llm-b is deleted with {streams(address)} streams under way")
         begun = time.perf_counter()
         place.remove("llm-b")

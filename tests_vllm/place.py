@@ -37,20 +37,9 @@ ENVIRONMENT = {
 }
 
 MANIFESTS = """
-apiVersion: v1
-kind: ConfigMap
-metadata: {name: least-load}
-data:
-  picker.yaml: |
-    apiVersion: llm-d.ai/v1alpha1
-    kind: EndpointPickerConfig
-    plugins: [{type: least-load-scorer}]
----
-# So that both servers of a pool have streams: at this little load, with times that other work on
-# the machine makes up, the default may find one of them good enough for all.
 apiVersion: inference.networking.k8s.io/v1
 kind: InferencePool
-metadata: {name: llm, annotations: {tidegate.dev/picker-config: least-load}}
+metadata: {name: llm}
 spec: {selector: {matchLabels: {app: llm}}, targetPorts: [{number: 8000}]}
 ---
 apiVersion: inference.networking.k8s.io/v1
