@@ -3,21 +3,20 @@
 Where there is no terminal, a line for each change.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Final
 
 from rich import box
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from tidegate.cli.demo.acts import Act
+from tidegate.cli.demo.live import live
 from tidegate.cli.demo.play import Show
 from tidegate.cli.rollout.view import summary, tree
 
-REFRESH_PER_S: Final = 4
 STARTING: Final = "Starting a gateway and six simulated model servers ..."
 COLUMNS: Final = ("update", "what happened", "took", "requests", "failed\nby canary",
                   "failed\notherwise", "session\nmoves")  # fmt: skip
@@ -40,20 +39,9 @@ class Picture:
         self._began_at = now()
         self._last: object = None
 
-    @contextmanager
-    def live(self) -> Iterator[None]:
+    def live(self) -> AbstractContextManager[None]:
         """Draw by itself, as long as the context lasts; not where there is no terminal."""
-        if not self._console.is_terminal:
-            self._console.print(STARTING)
-            yield
-            return
-        with Live(
-            get_renderable=self._frame,
-            console=self._console,
-            refresh_per_second=REFRESH_PER_S,
-            transient=True,
-        ):
-            yield
+        return live(self._console, self._frame, STARTING)
 
     def began(self, act: Act) -> None:
         """Say that an update was started, where nothing is drawn."""

@@ -1,19 +1,17 @@
 """What the demo by hand shows: one table that grows, live on a terminal, plain lines elsewhere."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Final
 
 from rich import box
 from rich.console import Console, Group
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from tidegate.cli.demo.live import live
 from tidegate.cli.demo.phases import CANARY, STABLE, TOLERANCE, Phase, across
 from tidegate.cli.demo.rollout import Show
 
-REFRESH_PER_S: Final = 4
 STARTING: Final = "Starting a gateway and four simulated model servers ..."
 SIGMA: Final = "\N{GREEK SMALL LETTER SIGMA}"
 
@@ -25,20 +23,9 @@ class Screen:
         self._console = console
         self._show = show
 
-    @contextmanager
-    def live(self) -> Iterator[None]:
+    def live(self) -> AbstractContextManager[None]:
         """Draw by itself, as long as the context lasts; not where there is no terminal."""
-        if not self._console.is_terminal:
-            self._console.print(STARTING)
-            yield
-            return
-        with Live(
-            get_renderable=self._frame,
-            console=self._console,
-            refresh_per_second=REFRESH_PER_S,
-            transient=True,
-        ):
-            yield
+        return live(self._console, self._frame, STARTING)
 
     def began(self, phase: Phase) -> None:
         """Say that a phase began, where the table isn't live."""
