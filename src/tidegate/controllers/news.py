@@ -9,8 +9,8 @@ from typing import Final
 
 from tidegate.api.errors import NotFoundError
 from tidegate.api.event import Event
-from tidegate.api.meta import Key
 from tidegate.api.rollout import HistoryEntry, InferenceRollout
+from tidegate.controllers.events import Said, write_event
 from tidegate.controllers.sight import MANAGER
 from tidegate.store.interface import Store
 
@@ -22,28 +22,10 @@ _CALM: Final = frozenset(("Paused", "PauseStep"))
 
 async def tell(store: Store, rollout: InferenceRollout, entry: HistoryEntry, name: str) -> None:
     """Write the Event of one change; `name` is unique to it."""
-    metadata = rollout.metadata
     odd = entry.phase in _BAD or (entry.phase == "Paused" and entry.reason not in _CALM)
-    about = {
-        "apiVersion": "tidegate.dev/v1alpha1",
-        "kind": "InferenceRollout",
-        "namespace": metadata.namespace,
-        "name": metadata.name,
-        "uid": metadata.uid,
-    }
-    fields = {
-        "involvedObject": about,
-        "type": "Warning" if odd else "Normal",
-        "reason": entry.reason or entry.phase,
-        "message": entry.message,
-        "firstTimestamp": entry.time,
-        "lastTimestamp": entry.time,
-        "count": 1,
-        "source": {"component": MANAGER},
-        "reportingComponent": MANAGER,
-    }
-    key = Key(metadata.namespace, f"rollout-{name}")
-    await store.apply(Event, key, fields, manager=MANAGER, force=True)
+    reason = entry.reason or entry.phase
+    said = Said("Warning" if odd else "Normal", reason, entry.message, entry.time)
+    await write_event(store, f"rollout-{name}", rollout, said, manager=MANAGER)
 
 
 async def forget_old(store: Store, now: float) -> None:

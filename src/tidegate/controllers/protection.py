@@ -9,11 +9,11 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from tidegate.api.errors import ConflictError
-from tidegate.api.event import Event
 from tidegate.api.gateway import BackendObjectReference, HTTPBackendRef, HTTPRoute
 from tidegate.api.inference import InferencePool, LegacyInferencePool
 from tidegate.api.meta import Key, Resource
 from tidegate.controllers.cache import Cache
+from tidegate.controllers.events import Said, write_event
 from tidegate.controllers.finalizers import set_finalizers
 from tidegate.controllers.loop import Loop
 from tidegate.controllers.routes import SETTLE_S
@@ -78,28 +78,14 @@ class Protection:
             return  # it is gone, and maybe there is another of its name: its change comes
 
     async def _tell(self, pool: Pool, users: list[Key]) -> None:
-        metadata = pool.metadata
         names = ", ".join(map(str, users))
-        fields = {
-            "involvedObject": {
-                "apiVersion": pool.api_version,
-                "kind": pool.kind,
-                "namespace": metadata.namespace,
-                "name": metadata.name,
-                "uid": metadata.uid,
-            },
-            "type": "Warning",
-            "reason": "StillRouted",
-            "message": f"held: HTTPRoute {names} sends requests to this pool; it is deleted once"
-            " no route does (take it out of the route, or set its weight to 0)",
-            "firstTimestamp": metadata.deletion_timestamp,
-            "lastTimestamp": metadata.deletion_timestamp,
-            "count": 1,
-            "source": {"component": MANAGER},
-            "reportingComponent": MANAGER,
-        }
-        key = Key(metadata.namespace, f"pool-{metadata.uid}-still-routed")
-        await self._store.apply(Event, key, fields, manager=MANAGER, force=True)
+        message = (
+            f"held: HTTPRoute {names} sends requests to this pool; it is deleted once"
+            " no route does (take it out of the route, or set its weight to 0)"
+        )
+        said = Said("Warning", "StillRouted", message, pool.metadata.deletion_timestamp)
+        name = f"pool-{pool.metadata.uid}-still-routed"
+        await write_event(self._store, name, pool, said, manager=MANAGER)
 
 
 def users_of(routes: Iterable[HTTPRoute]) -> Users:
