@@ -4,6 +4,7 @@ What the gateway knows comes by two ways, as it does over sockets: what it count
 a scraper sees a little later. Here are the servers' troubles too.
 """
 
+from functools import partial
 from typing import Final
 
 from tidegate.fleet.contestant import Contestant
@@ -55,6 +56,12 @@ class Servers:
         job = Job(turn.prompt, turn.answer, prefix, turn.talk.adapter)
         self.fleet.submit(number, job, on_first=on_first, on_end=on_end)
 
+    def cached(self, endpoint: Endpoint, turn: Turn) -> int:
+        """Return how many tokens of a prompt are in a server's cache: what no gateway can see."""
+        number = self._number[endpoint]
+        size = self._profiles[number].block_size
+        return size * self.fleet.cached(number, turn.blocks(size))
+
     def look(self) -> None:
         """See what a scraper sees now."""
         fleet, now = self.fleet, self.fleet.now
@@ -85,11 +92,11 @@ class Servers:
             begin += group.count
             at = seconds(group.joins)
             if at:
-                self.fleet.call_at(at, lambda joining=joining: self._join(joining))  # type: ignore[misc]
+                self.fleet.call_at(at, partial(self._join, joining))
             else:
                 self._join(joining)
         for one in workload.troubles:
-            self.fleet.call_at(seconds(one.at), lambda one=one: self._befall(one))  # type: ignore[misc]
+            self.fleet.call_at(seconds(one.at), partial(self._befall, one))
 
     def _join(self, endpoints: list[Endpoint]) -> None:
         if self._listed is not None:
