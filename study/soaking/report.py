@@ -7,10 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
+from typing import TYPE_CHECKING
 
 from soaking.faults import Event
 from soaking.watch import Sample
 from tidegate.load.result import Result
+
+if TYPE_CHECKING:  # imported where it is drawn with
+    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,12 +149,12 @@ def plot(soak: Soak, path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def _plot_memory(axis: object, samples: Sequence[Sample]) -> None:
+def _plot_memory(axis: "Axes", samples: Sequence[Sample]) -> None:
     lines: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for sample in samples:
         for name, memory in sample.memory.items():
             lines[name].append((sample.at / 60, memory))
     for name, points in lines.items():
-        axis.plot(*zip(*points, strict=True), label=name, lw=1.2)  # type: ignore[attr-defined]
-    axis.set(ylabel="resident memory, MB")  # type: ignore[attr-defined]
-    axis.legend(fontsize=7, ncols=4)  # type: ignore[attr-defined]
+        axis.plot(*zip(*points, strict=True), label=name, lw=1.2)
+    axis.set(ylabel="resident memory, MB")
+    axis.legend(fontsize=7, ncols=4)
