@@ -54,6 +54,7 @@ class Worker:
             folder / "worker-0.sock",
             snapshot=lambda: b"",
             records=self.recorder.answer,
+            heard=lambda: b"",
             render=lambda _: b"",
             ready=lambda: True,
         )

@@ -11,10 +11,12 @@ from tidegate.api.inference import (
     InferenceObjective,
     InferencePool,
     LegacyInferenceObjective,
+    LegacyInferencePool,
 )
 from tidegate.api.meta import Key
 from tidegate.api.scheme import by_model
 from tidegate.controllers import objectives, routes
+from tidegate.controllers.freshness import Verdict
 from tidegate.controllers.objectives import Objectives
 from tidegate.controllers.routes import Routes
 from tidegate.routing.snapshot import Snapshot
@@ -24,6 +26,8 @@ from tidegate.testing.waiting import wait_for
 
 KINDS = tuple(dict.fromkeys((*routes.KINDS, *objectives.KINDS)))
 ROUTE = Key("default", "route")
+METRICS = {"blind": Verdict("Unknown", "NoMetrics", "why")}
+"""What the workers hear of pools, by name."""
 
 
 class Clock:
@@ -46,7 +50,14 @@ async def running(engine, clock) -> AsyncIterator[None]:
     """Both status controllers, as the control process runs them."""
     informer = Informer(engine, KINDS)
     cache = Snapshot({kind: informer.resources[kind] for kind in KINDS})
-    statuses = Routes(cache, engine, clock, host="127.0.0.1", addresses=["10.1.2.3"])
+    statuses = Routes(
+        cache,
+        engine,
+        clock,
+        host="127.0.0.1",
+        addresses=["10.1.2.3"],
+        metrics=lambda key: METRICS.get(key.name),
+    )
     referrers = Objectives(cache, engine, clock)
 
     async def dispatch() -> None:
@@ -141,6 +152,27 @@ async def test_class_gateway_route_and_pool_are_told_that_they_are_accepted(engi
     assert [address.value for address in gateway.status.addresses] == ["10.1.2.3"]
     cls = await eventually(engine, GatewayClass, Key("", "tidegate"), lambda c: c.status.conditions)
     assert holds(cls.status.conditions)["Accepted"] == "True"
+
+
+async def test_pools_of_both_groups_are_told_whether_their_metrics_are_fresh(engine, running):
+    await put_gateway(engine, free_port())
+    await put_pool(engine, "blind")
+    await put_pool(engine, "new")
+    old = {"selector": {"app": "x"}, "targetPortNumber": 8000, "extensionRef": {"name": "x"}}
+    await put(engine, LegacyInferencePool, Key("default", "blind"), old)
+    await put_route(engine, "blind", "new")
+    for kind, name in ((InferencePool, "parents"), (LegacyInferencePool, "parent")):
+        pool = await eventually(
+            engine, kind, Key("default", "blind"), lambda p, name=name: getattr(p.status, name)
+        )
+        (parent,) = getattr(pool.status, name)
+        told = parent.conditions[-1]
+        assert (told.type, told.status, told.reason) == ("MetricsFresh", "Unknown", "NoMetrics")
+        assert (told.message, told.observed_generation) == ("why", pool.metadata.generation)
+    pool = await eventually(
+        engine, InferencePool, Key("default", "new"), lambda p: p.status.parents
+    )
+    assert "MetricsFresh" not in holds(pool.status.parents[0].conditions)
 
 
 async def test_times_move_only_with_the_status_and_generations_with_the_spec(

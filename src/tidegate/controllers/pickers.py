@@ -3,13 +3,12 @@
 Workers read the config by themselves and keep what they have if it is wrong; here is said why.
 """
 
-from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Final
 
 from tidegate.api.errors import FieldError
 from tidegate.api.inference import InferencePool
 from tidegate.controllers.conditions import condition
+from tidegate.controllers.statuses import with_condition
 from tidegate.picker.config import parse_config
 from tidegate.routing.pickers import CONFIG, MissingConfig, config_text
 from tidegate.routing.snapshot import Snapshot
@@ -26,10 +25,7 @@ def with_picker(update: StatusUpdate, pool: InferencePool, snapshot: Snapshot) -
     holds: Any = "False" if problem else "True"
     reason = "InvalidPickerConfig" if problem else CONDITION
     new = condition(CONDITION, holds, reason, problem or "", pool.metadata.generation)
-    parents: list[Mapping[str, Any]] = [
-        {**one, "conditions": [*one["conditions"], new]} for one in update.status["parents"]
-    ]
-    return replace(update, status={**update.status, "parents": parents})
+    return with_condition(update, new)
 
 
 def config_problem(pool: InferencePool, snapshot: Snapshot) -> str:

@@ -1,7 +1,8 @@
 """Statuses of GatewayClasses, Gateways, HTTPRoutes and InferencePools.
 
 They are a by-product of compiling, so they are written by compiling as the workers do. What
-only the machine knows is added here: whether a listener's port can be had.
+only the machine knows is added here: whether a listener's port can be had, and whether a pool's
+servers say how busy they are.
 """
 
 import asyncio
@@ -10,13 +11,16 @@ from dataclasses import replace
 from typing import Any, Final
 
 from tidegate.api.gateway import Gateway
-from tidegate.api.inference import InferencePool
+from tidegate.api.inference import InferencePool, LegacyInferencePool
+from tidegate.api.meta import Key, Resource
 from tidegate.controllers.cache import Cache
 from tidegate.controllers.conditions import condition
+from tidegate.controllers.freshness import CONDITION as FRESH
+from tidegate.controllers.freshness import Verdict
 from tidegate.controllers.loop import Loop, Retry
 from tidegate.controllers.pickers import with_picker
 from tidegate.controllers.ports import bind_problem
-from tidegate.controllers.statuses import StatusWriter
+from tidegate.controllers.statuses import StatusWriter, with_condition
 from tidegate.routing.compile import compile as compile_table
 from tidegate.routing.snapshot import KINDS, Snapshot
 from tidegate.routing.statuses import StatusUpdate
@@ -27,6 +31,7 @@ SETTLE_S: Final = 0.02
 """A manifest of ten documents is ten changes and should be one compile."""
 PORT_RETRY_S: Final = 5.0
 """How often we look whether a port that was taken is free."""
+POOLS: Final[tuple[type[Resource], ...]] = (InferencePool, LegacyInferencePool)
 
 
 class Routes:
@@ -40,6 +45,7 @@ class Routes:
         *,
         host: str,
         addresses: Sequence[str],
+        metrics: Callable[[Key], Verdict | None],
     ) -> None:
         """Make the controller.
 
@@ -49,11 +55,13 @@ class Routes:
             now: Seconds since the epoch.
             host: The address that workers bind.
             addresses: Where clients reach us.
+            metrics: What is to be said of a pool's metrics; `changed` when it is something else.
 
         """
         self._cache = cache
         self._host = host
         self._addresses = tuple(addresses)
+        self._metrics = metrics
         self._writer = StatusWriter(cache, store, now, MANAGER)
         self.loop: Loop[str] = Loop("routes", self.reconcile, settle_s=SETTLE_S, parallel=1)
 
@@ -88,13 +96,22 @@ class Routes:
     def _told(
         self, update: StatusUpdate, taken: Mapping[int, str], snapshot: Snapshot
     ) -> StatusUpdate:
-        if update.kind is InferencePool:
-            pool = snapshot.get(InferencePool, update.key)
-            return update if pool is None else with_picker(update, pool, snapshot)
+        if update.kind in POOLS:
+            return self._told_of_pool(update, snapshot)
         if update.kind is not Gateway or not taken:
             return update
         gateway = self._cache.get(Gateway, update.key)
         return update if gateway is None else with_ports(update, gateway, self._host, taken)
+
+    def _told_of_pool(self, update: StatusUpdate, snapshot: Snapshot) -> StatusUpdate:
+        pool = snapshot.get(InferencePool, update.key)
+        if update.kind is InferencePool and pool is not None:
+            update = with_picker(update, pool, snapshot)
+        known, resource = self._metrics(update.key), snapshot.get(update.kind, update.key)
+        if known is None or resource is None:
+            return update
+        words = known.status, known.reason, known.message
+        return with_condition(update, condition(FRESH, *words, resource.metadata.generation))
 
 
 def with_ports(

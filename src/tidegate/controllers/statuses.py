@@ -5,6 +5,7 @@ Several controllers may write `parents` of the same object: each has its own ent
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
@@ -56,6 +57,16 @@ class StatusWriter:
         wanted = with_times(_with_others(update.status, current), current, self._now())
         if _is_other(resource, wanted):
             await self._store.apply_status(update.kind, update.key, wanted, manager=self._manager)
+
+
+def with_condition(update: StatusUpdate, new: Mapping[str, Any]) -> StatusUpdate:
+    """Return an update that has one condition more at each parent."""
+    told: dict[str, Any] = {
+        name: [{**one, "conditions": [*one["conditions"], new]} for one in update.status[name]]
+        for name in PARENTS
+        if name in update.status
+    }
+    return replace(update, status={**update.status, **told})
 
 
 def stored_status(resource: Resource) -> dict[str, Any]:

@@ -9,6 +9,7 @@ doesn't answer is left out and the others' numbers are served.
     /readyz    200 from when the ports of the table are bound until the drain begins  (both)
     /snapshot  this worker's numbers, msgpack      (socket)
     /records   this worker's blocks, msgpack       (socket; see `recorder`)
+    /heard     when its endpoints' metrics were last heard, msgpack  (socket)
 """
 
 import asyncio
@@ -39,12 +40,14 @@ class Admin:
         *,
         snapshot: Callable[[], bytes],
         records: Callable[[str], bytes],
+        heard: Callable[[], bytes],
         render: Render,
         ready: Callable[[], bool],
     ) -> None:
         self._socket = socket
         self._snapshot = snapshot
         self._records = records
+        self._heard = heard
         self._render = render
         self._ready = ready
         self._servers: list[asyncio.Server] = []
@@ -76,6 +79,8 @@ class Admin:
             return reply.render(200, self._snapshot(), content_type=MSGPACK)
         if path == "/records":
             return reply.render(200, self._records(query), content_type=MSGPACK)
+        if path == "/heard":
+            return reply.render(200, self._heard(), content_type=MSGPACK)
         return self._state(path)
 
     async def _public(self, target: str) -> bytes:

@@ -22,6 +22,7 @@ from tidegate.gateway.settings import WorkerSettings
 from tidegate.gateway.siblings import Siblings
 from tidegate.gateway.tally import Tally
 from tidegate.gateway.upstream import UpstreamPool
+from tidegate.picker.endpoint import Endpoint
 from tidegate.picker.pool import Pool
 from tidegate.picker.state import Event, Listed
 from tidegate.routing.snapshot import KINDS
@@ -29,6 +30,7 @@ from tidegate.store.client import HttpStore
 from tidegate.store.informer import Informer
 from tidegate.telemetry import logs
 from tidegate.telemetry.access import AccessLog
+from tidegate.telemetry.heard import Heard, PoolHeard, Report, encode
 from tidegate.telemetry.metrics import Gauges, Metrics, Picking, render
 from tidegate.telemetry.recording import Recording
 
@@ -112,6 +114,7 @@ async def _serve(
         settings.admin_socket,
         snapshot=tally.before(metrics.snapshot),
         records=tally.before(recorder.answer),
+        heard=lambda: encode(_report(plane)),
         render=render,
         ready=lambda: plane.live is not None and listeners.settled and not plane.draining,
     )
@@ -170,6 +173,19 @@ def _gauges(plane: Plane) -> Gauges:
 def _picking(pool: Pool, now: float) -> Picking:
     entries = len(pool.prefix) if pool.prefix is not None else 0
     return Picking(pool.name, pool.stale(now), entries, pool.prompt_tokens, pool.cached_tokens)
+
+
+def _report(plane: Plane) -> Report:
+    live, now = plane.live, plane.clock()
+    if live is None:
+        return Report()
+    pools = [live.pool(each) for each in live.table.backends if each.kind == "InferencePool"]
+    return Report([PoolHeard(p.name, [_heard(one, now) for one in p.members]) for p in pools])
+
+
+def _heard(endpoint: Endpoint, now: float) -> Heard:
+    at, blind = endpoint.state.sampled_at, endpoint.state.blind
+    return Heard(endpoint.address, None if at is None else now - at, blind)
 
 
 def _tally(

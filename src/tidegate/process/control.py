@@ -23,6 +23,7 @@ from tidegate.api.errors import TidegateError
 from tidegate.api.meta import Resource
 from tidegate.api.tidegate import ModelServer
 from tidegate.controllers import objectives, protection, sight
+from tidegate.controllers.hearing import Hearing
 from tidegate.controllers.loop import back_off, pause
 from tidegate.controllers.modelservers import ModelServers
 from tidegate.controllers.objectives import Objectives
@@ -127,8 +128,14 @@ async def _reconcile(
     cache = Snapshot({kind: informer.resources[kind] for kind in KINDS})
     place = Place(API_HOST, data.logs, Roster(data.run / "model-servers"))
     servers = ModelServers(cache, store, place, now)
+    hearing = Hearing(cache, data.run, now)
     route_statuses = Routes(
-        cache, store, now, host=settings.host, addresses=_addresses(settings.host)
+        cache,
+        store,
+        now,
+        host=settings.host,
+        addresses=_addresses(settings.host),
+        metrics=hearing.verdict,
     )
     objective_statuses = Objectives(cache, store, now)
     pools = Protection(cache, store)
@@ -152,6 +159,7 @@ async def _reconcile(
             _dispatch(informer, changed),
             _kept("modelservers", servers.run),
             _kept("routes", route_statuses.run),
+            _kept("hearing", lambda: hearing.run(route_statuses.changed)),
             _kept("objectives", objective_statuses.run),
             _kept("protection", pools.run),
             _kept("rollouts", rollouts.run),

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from tidegate.api.scheme import SCHEME, Kind
+from tidegate.controllers import freshness, pickers
 from tidegate.testing.deployment import Deployment, deployed
 from tidegate.testing.echo import Echo, echoes
 from tidegate.testing.ports import reserve
@@ -29,6 +30,8 @@ Object = dict[str, Any]
 GATEWAY_API = "gateway.networking.k8s.io/v1"
 POOL_GROUP = "inference.networking.k8s.io"
 CONTROLLER = "tidegate.dev/gateway"
+OUR_OWN = frozenset({pickers.CONDITION, freshness.CONDITION})
+"""Conditions of pools that only Tidegate has."""
 IN_A_ROW = 20
 """How often in a row an answer must be right: each new connection meets any of the workers."""
 TIMEOUT_S = 30.0
@@ -331,10 +334,15 @@ def told(found: Object, status: Object | None = None) -> dict[str, str]:
 
 
 def at_parents(found: Object) -> dict[str, dict[str, str]]:
-    """Return the conditions at each Gateway, by its name; only what our controller says."""
+    """Return the conditions at each Gateway, by its name; only what our controller says.
+
+    Those that the specifications don't know come when they come, and are left out.
+    """
     status = found.get("status", {})
     return {
-        one["parentRef"]["name"]: told(found, one)
+        one["parentRef"]["name"]: {
+            name: said for name, said in told(found, one).items() if name not in OUR_OWN
+        }
         for one in status.get("parents", status.get("parent", []))
         if one["controllerName"] == CONTROLLER
     }
