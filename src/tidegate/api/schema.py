@@ -78,9 +78,7 @@ def node_of(model: type[Resource]) -> Node:
             keeps_unknown=True,
         ),
     }
-    struct = types.type_info(model)
-    assert isinstance(struct, types.StructType)  # noqa: S101  # a Resource is one
-    own = [each for each in struct.fields if each.encode_name not in fields]
+    own = [each for each in _fields(model) if each.encode_name not in fields]
     for each in own:
         make = _status if each.encode_name == "status" else _field
         fields[each.encode_name] = make(each, described.fields.get(each.name, ""))
@@ -218,19 +216,23 @@ def _union(members: list[types.Type]) -> Node:
 
 @cache
 def _object(model: type[Model]) -> Node:
-    struct = types.type_info(model)
-    assert isinstance(struct, types.StructType)  # noqa: S101  # a Model is one
+    own = _fields(model)
     described = docs_of(model)
     return Node(
         form="object",
         description=described.text,
         model=model,
         fields={
-            each.encode_name: _field(each, described.fields.get(each.name, ""))
-            for each in struct.fields
+            each.encode_name: _field(each, described.fields.get(each.name, "")) for each in own
         },
-        required=frozenset(each.encode_name for each in struct.fields if _is_required(each)),
+        required=frozenset(each.encode_name for each in own if _is_required(each)),
     )
+
+
+def _fields(model: type[Model]) -> tuple[types.Field, ...]:
+    struct = types.type_info(model)
+    assert isinstance(struct, types.StructType)  # noqa: S101  # a Model is one
+    return struct.fields
 
 
 def _map(kind: types.DictType) -> Node:
