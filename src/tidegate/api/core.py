@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from tidegate.api.gateway import Port
 from tidegate.api.meta import Model, Resource
+from tidegate.api.scalars import Port
 
 
 class NamespaceSpec(Model, frozen=True, kw_only=True):

@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from tidegate.api.gateway import (
+from tidegate.api.meta import LabelSelector, Model, Name, Resource
+from tidegate.api.scalars import (
     Conditions,
     ControllerName,
     Group,
@@ -17,7 +18,6 @@ from tidegate.api.gateway import (
     NamespaceName,
     Port,
 )
-from tidegate.api.meta import LabelSelector, Model, Name, Resource
 
 GROUP = "inference.networking.k8s.io"
 LLMD_GROUP = "llm-d.ai"

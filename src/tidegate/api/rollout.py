@@ -8,8 +8,8 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta
 
-from tidegate.api.gateway import Conditions, Duration
 from tidegate.api.meta import Model, Name, Resource
+from tidegate.api.scalars import Conditions, Duration
 from tidegate.api.tidegate import GROUP
 
 __all__ = ["GROUP", "InferenceRollout"]

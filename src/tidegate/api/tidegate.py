@@ -4,8 +4,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from tidegate.api.gateway import Conditions
 from tidegate.api.meta import Model, Resource
+from tidegate.api.scalars import Conditions
 
 GROUP = "tidegate.dev"
 
