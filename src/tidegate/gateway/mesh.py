@@ -71,7 +71,7 @@ class Mesh:
             log.warning("picking without siblings", socket=str(self._path), error=str(error))
             return
         self._socket = made
-        self._loop.add_reader(made, self._read)
+        self._loop.add_reader(made, self._read, made)
         self._tick()
 
     def wake(self) -> None:
@@ -130,12 +130,11 @@ class Mesh:
                 self.dropped += 1
             waiting.popleft()
 
-    def _read(self) -> None:
-        assert self._socket is not None  # noqa: S101
+    def _read(self, made: socket.socket) -> None:
         changed = False
         for _ in range(MOST_READ):
             try:
-                data = self._socket.recv(BUFFER_BYTES)
+                data = made.recv(BUFFER_BYTES)
             except (BlockingIOError, ConnectionError):
                 break
             changed |= self._sharing.hear(data, self._clock())

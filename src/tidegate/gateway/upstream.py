@@ -7,8 +7,8 @@ a socket.
 
 import asyncio
 import errno
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Literal, Protocol, cast
 
 import httptools
@@ -466,11 +466,10 @@ class UpstreamPool:
         self, address: str, payload: bytes, receiver: Receiver, *, head_only: bool
     ) -> None:
         host, _, port = address.rpartition(":")
-        factory: Callable[[], Upstream] = lambda: Upstream(self, address)  # noqa: E731
         try:
             async with asyncio.timeout(self._connect_timeout_s):
                 _, connection = await self._loop.create_connection(
-                    factory, host.strip("[]"), int(port)
+                    partial(Upstream, self, address), host.strip("[]"), int(port)
                 )
         except TimeoutError:
             receiver.upstream_failed(
