@@ -118,13 +118,7 @@ def pool_of(plan: Plan, side: str, namespace: str, newest: Newest) -> str:
     if plan.type != "Adapter":
         return side
     place = find(plan, namespace, newest)
-    return "" if isinstance(place, Problem) else holder_of_adapter(place).spec.pool_ref.name
-
-
-def holder_of_adapter(place: Place) -> adapter.Holder:
-    """Return the rewrite (or InferenceModel) of an Adapter rollout's place."""
-    assert isinstance(place, adapter.Place)  # noqa: S101  # only asked of an Adapter
-    return place.holder
+    return place.holder.spec.pool_ref.name if isinstance(place, adapter.Place) else ""
 
 
 def pool_object(
