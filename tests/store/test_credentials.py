@@ -111,6 +111,14 @@ def test_a_crash_between_certificate_and_key_heals_at_the_next_start(tmp_path):
     context.load_cert_chain(credentials.certificate_path, credentials.key_path)
 
 
+def test_a_certificate_of_another_authority_is_made_anew(tmp_path):
+    credentials, other = ensure(tmp_path), ensure(tmp_path / "other")
+    credentials.certificate_path.write_bytes(other.certificate_path.read_bytes())
+    credentials.key_path.write_bytes(other.key_path.read_bytes())
+    ensure(tmp_path)
+    assert credentials.certificate_path.read_bytes() != other.certificate_path.read_bytes()
+
+
 def test_garbage_in_a_key_names_the_file_and_the_way_out(tmp_path):
     credentials = ensure(tmp_path)
     credentials.key_path.write_text("not a key")
