@@ -109,15 +109,10 @@ def deployed(
         ports = like.port, like.api_port, like.metrics_port
     else:
         ports = free_port(), free_port(), free_port()
-    command = [sys.executable, "-m", "tidegate", "up", "--data-dir", str(folder / "data")]
-    for name, port in zip(("--port", "--api-port", "--metrics-port"), ports, strict=True):
-        command += [name, str(port)]
-    for manifest in manifests:
-        command += ["-f", str(manifest)]
     with (folder / "log").open("ab") as log:
         start = log.tell()
         process = subprocess.Popen(
-            [*command, *options],
+            [*_command(folder, ports, manifests), *options],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -136,6 +131,15 @@ def deployed(
         yield running
     finally:
         _end(running)
+
+
+def _command(folder: Path, ports: tuple[int, int, int], manifests: Sequence[Path]) -> list[str]:
+    command = [sys.executable, "-m", "tidegate", "up", "--data-dir", str(folder / "data")]
+    for name, port in zip(("--port", "--api-port", "--metrics-port"), ports, strict=True):
+        command += [name, str(port)]
+    for manifest in manifests:
+        command += ["-f", str(manifest)]
+    return command
 
 
 def _end(running: Deployment) -> None:
