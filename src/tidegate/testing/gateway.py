@@ -16,7 +16,7 @@ from tidegate.api.versions import decode
 from tidegate.gateway.live import LiveTable
 from tidegate.gateway.plane import Live, Plane, Registry
 from tidegate.gateway.server import Listeners
-from tidegate.gateway.settings import Limits, WorkerSettings
+from tidegate.gateway.settings import WorkerSettings
 from tidegate.gateway.upstream import UpstreamPool
 from tidegate.judge.record import Record
 from tidegate.testing.endpoints import Script, ScriptedEndpoint, scripted
@@ -204,7 +204,6 @@ def to(name: str, weight: int | None = None, **fields: Any) -> dict[str, Any]:
 @asynccontextmanager
 async def gateway(
     *manifests: str | dict[str, Any],
-    limits: Limits = Limits(),  # noqa: B008  # frozen
     now: Callable[[], float] = time.perf_counter,
     **settings: Any,
 ) -> AsyncIterator[GatewayUnderTest]:
@@ -212,12 +211,12 @@ async def gateway(
     loop = asyncio.get_running_loop()
     records: list[Record] = []
     rejected: list[str] = []
-    base = WorkerSettings(Path("none"), "test", Path("none"), limits=limits, **settings)
+    base = WorkerSettings(Path("none"), "test", Path("none"), **settings)
     plane = Plane(
         loop=loop,
         settings=base,
         rng=Random(1),
-        pool=UpstreamPool(loop, limits),
+        pool=UpstreamPool(loop, base.limits),
         clock=time.perf_counter,
         now=now,
         emit=records.append,
