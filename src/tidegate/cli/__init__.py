@@ -73,4 +73,4 @@ def main() -> None:
       tidegate rollout start move --stable llm --canary llm-new --wait
 
     Exit status: 0 done, 1 failed, 2 misused, 3 a rollout was aborted or rolled back.
-    """  # noqa: D301  # \b is how click is told to leave lines alone
+    """

@@ -104,7 +104,7 @@ def replay_(
     Examples:
       tidegate judge replay records/ --split 10 --seed 1
       tidegate judge replay records/ --steps 5,25,50 --ttft 1.5
-    """  # noqa: D301  # \b is how click is told to leave lines alone
+    """
     if split is not None and steps is not None:
         raise click.UsageError("--split is one step, --steps are several: name one of them")
     found = list(read_all(records))

@@ -80,7 +80,7 @@ def up(
       tidegate up -f examples/node
       tidegate up -f routes.yaml -f pools/ --port 9000
       kustomize build . | tidegate up -f -
-    """  # noqa: D301  # \b is how click is told to leave lines alone
+    """
     from tidegate.process.up import Options
     from tidegate.process.up import up as run
 

@@ -73,7 +73,7 @@ class ApiProcess:
         """Start it; returns once it takes requests."""
         command = [sys.executable, "-m", "tidegate.testing.api", str(self.data_dir), str(self.port)]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE)
-        assert self._process.stdout is not None  # noqa: S101 - asked for above
+        assert self._process.stdout is not None  # asked for above
         if self._process.stdout.readline() != b"ready\n":
             code = self._process.wait()
             self._forget()

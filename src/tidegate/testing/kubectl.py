@@ -71,7 +71,7 @@ class Kubectl:
         with subprocess.Popen(
             [self.binary, *args], env=self._environment(), stdout=subprocess.PIPE, text=True
         ) as process:
-            assert process.stdout is not None  # noqa: S101 - asked for above
+            assert process.stdout is not None  # asked for above
             try:
                 yield iter(process.stdout)
             finally:

@@ -66,7 +66,7 @@ class RawServer:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - a coroutine runs in a task
+        assert task is not None  # a coroutine runs in a task
         self._handlers.add(task)
         self.connections += 1
         self.open += 1

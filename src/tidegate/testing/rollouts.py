@@ -292,21 +292,21 @@ class World:
         if isinstance(typed, HTTPRoute):
             found = node.read(plan, "default", [typed])
         else:
-            assert isinstance(typed, InferenceModelRewrite)  # noqa: S101  # the only other
+            assert isinstance(typed, InferenceModelRewrite)  # the only other
             found = adapter.read(plan, "default", [typed])
         return target_seen(found, writer=self.writer, ours=self.writer == MANAGER)
 
     def _write(self, stable: int, canary: int) -> None:
-        assert self.target is not None  # noqa: S101  # nobody writes to nothing
+        assert self.target is not None  # nobody writes to nothing
         plan, typed = self._moving_plan, decode(self.target)
         if isinstance(typed, HTTPRoute):
             place = node.find(plan, "default", [typed])
-            assert not isinstance(place, Problem), place  # noqa: S101
+            assert not isinstance(place, Problem), place
             edits = node.patch(plan, *place, stable=stable, canary=canary)
         else:
-            assert isinstance(typed, InferenceModelRewrite)  # noqa: S101
+            assert isinstance(typed, InferenceModelRewrite)
             where = adapter.find(plan, "default", [typed])
-            assert not isinstance(where, Problem), where  # noqa: S101
+            assert not isinstance(where, Problem), where
             edits = adapter.patch(plan, where, stable=stable, canary=canary)
         self.target = apply_json(json.loads(json.dumps(self.target)), edits)
 

@@ -51,7 +51,7 @@ class Up:
                 stderr=errors,
                 start_new_session=True,
             )
-        assert self._process.stdin is not None  # noqa: S101 - asked for above
+        assert self._process.stdin is not None  # asked for above
         self._process.stdin.write(stdin)
         self._process.stdin.close()
 
@@ -78,7 +78,7 @@ class Up:
     @property
     def pid(self) -> int:
         """The supervisor's."""
-        assert self._process is not None  # noqa: S101 - a test asks for what runs
+        assert self._process is not None  # a test asks for what runs
         return self._process.pid
 
     @property
@@ -109,7 +109,7 @@ class Up:
 
     def wait(self) -> int:
         """Return its exit code once it has ended."""
-        assert self._process is not None  # noqa: S101 - a test asks for what runs
+        assert self._process is not None  # a test asks for what runs
         return self._process.wait(TIMEOUT_S)
 
     def stop(self) -> int:

@@ -87,7 +87,7 @@ def plan(
     Examples:
       tidegate rollout plan -f rollout.yaml --rate 4
       tidegate rollout plan move --recorded records/
-    """  # noqa: D301  # \b is how click is told to leave lines alone
+    """
     found = timing.recorded(paths) if paths else []
     for one in _given(access, name, filename):
         for warning in one.warnings:
@@ -207,7 +207,7 @@ def start(
       tidegate rollout start -f rollout.yaml --wait --timeout 1h
       tidegate rollout start move --stable llm --canary llm-new
       tidegate rollout start v2 --type Adapter --stable chat-v1 --canary chat-v2 --steps 10,50
-    """  # noqa: D301  # \b is how click is told to leave lines alone
+    """
     spec = _spec(fields)
     given = _to_start(access, name, filename, spec)
     if wait and len(given) > 1:

@@ -19,7 +19,7 @@ def rollout() -> None:
 
     \b
     Exit status: 0 done, 1 failed, 2 misused, 3 the rollout was aborted or rolled back.
-    """  # noqa: D301  # \b is how click is told to leave lines alone
+    """
 
 
 for command in (
