@@ -14,7 +14,7 @@ from tidegate.api.errors import TidegateError
 COMMANDS: Final = {
     "up": ("tidegate.cli.up", "Run a gateway on this machine."),
     "rollout": ("tidegate.cli.rollout", "Start, watch, steer and explain rollouts."),
-    "demo": ("tidegate.cli.demo", "Watch a rollout on simulated servers, in 90 seconds."),
+    "demo": ("tidegate.cli.demo", "Watch three updates of simulated servers, in two minutes."),
     "simulate": ("tidegate.cli.simulate", "Serve simulated models with vLLM's API."),
     "judge": ("tidegate.cli.judge", "Test the judge of canaries on recorded traffic."),
     "fleet": ("tidegate.cli.fleet", "Ask what would happen if: a simulated fleet, virtual time."),
@@ -65,7 +65,7 @@ def main() -> None:
       kubectl get httproute,inferencepool,modelserver
 
     \b
-    Watch a rollout, without anything of your own:
+    Watch rollouts, without anything of your own:
       tidegate demo
 
     \b
