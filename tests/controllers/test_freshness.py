@@ -77,7 +77,7 @@ def test_a_verdict_stays_word_for_word_while_metrics_stay_away():
     world.look(stale("a:1"), stale("b:1", None), seconds=600)
     assert [each and each.status for each in world.said] == [None, "True", "False", "False"]
     assert "a:1 (since " in world.verdict.message
-    assert "b:1 (never heard)" in world.verdict.message
+    assert "b:1 (never since the workers started)" in world.verdict.message
 
 
 def test_one_late_scrape_is_not_said():

@@ -160,7 +160,11 @@ def _of_blind(blind: list[str], count: int) -> str:
 
 def _since(address: str, endpoint: _Endpoint) -> str:
     at = endpoint.heard_at
-    return f"{address} (never heard)" if at is None else f"{address} (since {timestamp(at)})"
+    return (
+        f"{address} (never since the workers started)"
+        if at is None
+        else f"{address} (since {timestamp(at)})"
+    )
 
 
 def _some(words: list[str]) -> str:
