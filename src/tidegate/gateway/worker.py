@@ -90,18 +90,12 @@ async def _serve(
     store: HttpStore,
     stop: asyncio.Event,
 ) -> None:
-    settings = plane.settings
     registry = Registry(plane.clock)
     listeners = Listeners(plane)
     informer = Informer(store, KINDS)
     siblings = Siblings(plane, registry, _noting(registry, metrics))
     plane.adapters = Adapters(
-        plane.loop,
-        plane.pool,
-        plane.rng,
-        plane.clock,
-        refresh=siblings.refresh,
-        note=siblings.note,
+        plane.loop, plane.pool, plane.rng, plane.clock, refresh=siblings.refresh, note=siblings.note
     )
     metrics.watch(lambda: _gauges(plane))
 
@@ -110,15 +104,8 @@ async def _serve(
         metrics.swapped(live.table, plane.now())
 
     table = LiveTable(plane, registry, informer, listeners, on_swap=swapped)
-    admin = Admin(
-        settings.admin_socket,
-        snapshot=tally.before(metrics.snapshot),
-        records=tally.before(recorder.answer),
-        heard=lambda: encode(_report(plane)),
-        render=render,
-        ready=lambda: plane.live is not None and listeners.settled and not plane.draining,
-    )
-    await admin.start(settings.host, settings.metrics_port)
+    admin = _admin(plane, listeners, metrics, recorder, tally)
+    await admin.start(plane.settings.host, plane.settings.metrics_port)
     listeners.start()
     siblings.mesh.start()
     tasks = [
@@ -128,11 +115,7 @@ async def _serve(
     # What lives as long as the process needn't be looked at by every collection.
     gc.collect()
     gc.freeze()
-    log.info("worker started", worker=settings.worker_id)
-    await stop.wait()
-    log.info("worker draining", worker=settings.worker_id, in_flight=plane.in_flight)
-    if not await listeners.drain(settings.limits.drain_s):
-        log.warning("requests cut at the end of the drain", in_flight=plane.in_flight)
+    await _until_drained(plane, listeners, stop)
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
@@ -140,6 +123,28 @@ async def _serve(
     plane.pool.close()
     admin.close()
     siblings.mesh.close()
+
+
+def _admin(
+    plane: Plane, listeners: Listeners, metrics: Metrics, recorder: Recorder, tally: Tally
+) -> Admin:
+    return Admin(
+        plane.settings.admin_socket,
+        snapshot=tally.before(metrics.snapshot),
+        records=tally.before(recorder.answer),
+        heard=lambda: encode(_report(plane)),
+        render=render,
+        ready=lambda: plane.live is not None and listeners.settled and not plane.draining,
+    )
+
+
+async def _until_drained(plane: Plane, listeners: Listeners, stop: asyncio.Event) -> None:
+    settings = plane.settings
+    log.info("worker started", worker=settings.worker_id)
+    await stop.wait()
+    log.info("worker draining", worker=settings.worker_id, in_flight=plane.in_flight)
+    if not await listeners.drain(settings.limits.drain_s):
+        log.warning("requests cut at the end of the drain", in_flight=plane.in_flight)
 
 
 async def _must_not_end(work: Coroutine[None, None, None]) -> None:
