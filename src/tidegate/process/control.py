@@ -126,52 +126,60 @@ async def _reconcile(
     data: DataDir, settings: Settings, signals: Signals, store: HttpStore, informer: Informer
 ) -> None:
     cache = Snapshot({kind: informer.resources[kind] for kind in KINDS})
-    place = Place(API_HOST, data.logs, Roster(data.run / "model-servers"))
-    servers = ModelServers(cache, store, place, now)
-    hearing = Hearing(cache, data.run, now)
-    route_statuses = Routes(
-        cache,
-        store,
-        now,
-        host=settings.host,
-        addresses=_addresses(settings.host),
-        metrics=hearing.verdict,
-    )
-    objective_statuses = Objectives(cache, store, now)
-    pools = Protection(cache, store)
-    rollouts = Rollouts(cache, store, now, run=data.run, shelf=Shelf(data.records))
-
-    def changed(kind: type[Resource], key: Any) -> None:
-        if kind is ModelServer:
-            servers.loop.add(key)
-        if kind in snapshot.KINDS:
-            route_statuses.changed()
-        if kind in objectives.KINDS:
-            objective_statuses.changed()
-        if kind in protection.KINDS:
-            pools.changed()
-        if kind in sight.KINDS:
-            rollouts.changed(kind, key)
-
-    tasks = [
-        asyncio.ensure_future(work)
-        for work in (
-            _dispatch(informer, changed),
-            _kept("modelservers", servers.run),
-            _kept("routes", route_statuses.run),
-            _kept("hearing", lambda: hearing.run(route_statuses.changed)),
-            _kept("objectives", objective_statuses.run),
-            _kept("protection", pools.run),
-            _kept("rollouts", rollouts.run),
-        )
-    ]
+    controllers = _Controllers(data, settings.host, store, cache)
+    works = (_dispatch(informer, controllers.changed), *controllers.works())
+    tasks = [asyncio.ensure_future(work) for work in works]
     try:
         await signals.stop.wait()
-        await _close(servers, signals)
+        await _close(controllers.servers, signals)
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class _Controllers:
+    """All of them, over one cache."""
+
+    def __init__(self, data: DataDir, host: str, store: HttpStore, cache: Snapshot) -> None:
+        place = Place(API_HOST, data.logs, Roster(data.run / "model-servers"))
+        self.servers = ModelServers(cache, store, place, now)
+        self._hearing = Hearing(cache, data.run, now)
+        self._routes = Routes(
+            cache,
+            store,
+            now,
+            host=host,
+            addresses=_addresses(host),
+            metrics=self._hearing.verdict,
+        )
+        self._objectives = Objectives(cache, store, now)
+        self._protection = Protection(cache, store)
+        self._rollouts = Rollouts(cache, store, now, run=data.run, shelf=Shelf(data.records))
+
+    def changed(self, kind: type[Resource], key: Any) -> None:
+        """Tell a change to whom it concerns."""
+        if kind is ModelServer:
+            self.servers.loop.add(key)
+        if kind in snapshot.KINDS:
+            self._routes.changed()
+        if kind in objectives.KINDS:
+            self._objectives.changed()
+        if kind in protection.KINDS:
+            self._protection.changed()
+        if kind in sight.KINDS:
+            self._rollouts.changed(kind, key)
+
+    def works(self) -> tuple[Coroutine[Any, Any, None], ...]:
+        """Return what is to be done beside each other, until it is cancelled."""
+        return (
+            _kept("modelservers", self.servers.run),
+            _kept("routes", self._routes.run),
+            _kept("hearing", lambda: self._hearing.run(self._routes.changed)),
+            _kept("objectives", self._objectives.run),
+            _kept("protection", self._protection.run),
+            _kept("rollouts", self._rollouts.run),
+        )
 
 
 async def _close(servers: ModelServers, signals: Signals) -> None:
