@@ -11,6 +11,7 @@ Both arms have the same clients, so their patience is no difference between them
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -93,7 +94,7 @@ class Counted:
     relative: list[int] | None = None
 
 
-class Track:
+class Track(ABC):
     """One metric's tests. `count` is given the buckets in order of time."""
 
     metric: Metric
@@ -139,9 +140,9 @@ class Track:
                 sums[index] += count
         self._close(end)
 
+    @abstractmethod
     def counts(self, bucket: Bucket) -> Counted:
         """Return what the metric makes of a bucket."""
-        raise NotImplementedError
 
     def is_rare(self) -> bool:
         """Whether it concerns too few requests of the stable to be waited for."""

@@ -33,6 +33,8 @@ TIMES: Final = 2.0
 """Nor do as many times the stable's."""
 TRIPPED: Final = 0.5
 LEAST_SESSIONS: Final = 3
+LEAST_BESIDE: Final = 10
+"""Sessions of the stable beside those of the canary whose clients left, while it has traffic."""
 SLOW: Final = 0.95
 FAR: Final = 2.0
 """A client that leaves without a first byte after so many times the stable's quantile `SLOW`
@@ -114,12 +116,12 @@ class Tripwire:
     def _has_tripped(self, total: _Sum) -> bool:
         if total.log < math.log(BAR) or len(total.who) + total.anonymous < LEAST_SESSIONS:
             return False
-        # Who left needs somebody beside him who might have, as long as the stable has traffic.
-        return not total.left or total.stable >= min(LEAST_SESSIONS, self._stable)
+        # Else what begins to hold up both arms might be seen on the canary's first.
+        return not total.left or total.stable >= min(LEAST_BESIDE, self._stable)
 
     def _with(self, total: _Sum, bucket: Bucket) -> _Sum:
         canary, stable = self._see(bucket.canary), self._see(bucket.stable)
-        if not canary.count:
+        if not canary.count and not total.left:
             return total
         beside, beside_left = total.stable + stable.known, total.stable_left + stable.left
         share = max(self._share(stable.count, stable.bad), beside_left / max(1.0, beside))
