@@ -22,6 +22,7 @@ from tidegate.api.tidegate import ModelServer
 from tidegate.controllers import sight
 from tidegate.controllers.rollouts import Rollouts
 from tidegate.judge.block import Block, Place
+from tidegate.routing.snapshot import Snapshot
 from tidegate.store.interface import Store
 from tidegate.store.sqlite import Engine
 from tidegate.telemetry.shelf import Shelf
@@ -84,21 +85,20 @@ class Listed:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._objects: dict[type[Resource], dict[Key, Resource]] = {}
+        self._seen = Snapshot()
 
     async def refresh(self) -> None:
         """Read everything."""
-        for kind in sight.KINDS:
-            found, _ = await self._engine.list(kind)
-            self._objects[kind] = {each.key: each for each in found}
+        found = [each for kind in sight.KINDS for each in (await self._engine.list(kind))[0]]
+        self._seen = Snapshot.of(found)
 
     def all(self, kind: type[R]) -> Mapping[Key, R]:
         """See `Cache`."""
-        return self._objects.get(kind, {})  # type: ignore[return-value]  # keyed by type
+        return self._seen.all(kind)
 
     def get(self, kind: type[R], key: Key) -> R | None:
         """See `Store`."""
-        return self.all(kind).get(key)
+        return self._seen.get(kind, key)
 
 
 class Steered:
