@@ -113,7 +113,10 @@ class Blocks:
 class PrefixIndex:
     """What each slot's cache probably holds."""
 
-    __slots__ = ("_capacity", "_entries", "_holders", "_old", "_settings", "_young", "_young_tokens", "tokens", "weights")  # fmt: skip  # noqa: E501
+    __slots__ = (
+        "_capacity", "_entries", "_holders", "_old", "_settings", "_young", "_young_tokens",
+        "tokens", "weights",
+    )  # fmt: skip
 
     def __init__(self, settings: PrefixSettings, tokens: Sequence[int]) -> None:
         """Make an empty index for chains whose first n + 1 hashes stand for `tokens[n]` tokens."""
