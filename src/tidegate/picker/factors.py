@@ -24,8 +24,8 @@ import numpy as np
 
 from tidegate.picker.vectors import Vector
 
-UNKNOWN: Final = 0.5
-"""Variance of the logarithm where nothing was heard for long: a factor of 2, either way."""
+UNKNOWN: Final = 0.25
+"""Variance of the logarithm where nothing was heard for long: a factor of 1.6, either way."""
 NEW: Final = 0.1
 """The same of an endpoint that is new: a pool's servers are of one kind, as a rule."""
 NOISE: Final = 0.1
