@@ -23,6 +23,13 @@ are in the file. Means over {seeds} seeds of {duration} s each, the first 10 s n
 ![Share of requests that met the objective, by workload](picker-good.svg)
 """
 
+CACHES = """## What the servers' own word on their caches would add
+
+vLLM can say by events what is in its KV cache. They speak of tokens, so whoever listens needs each
+model's tokenizer and chat template in the path of every request. Here the picker is told exactly,
+at once and for nothing; what is on its way to a server is still noted by itself.
+"""
+
 RULES = """## Who is compared, and how
 
 - **tidegate**: what a pool without a configuration gets.
@@ -72,6 +79,7 @@ def write(
     scores: Scores,
     compared: Sequence[Compared],
     protected: Priorities,
+    told: Scores,
     seeds: Sequence[int],
     duration_s: int,
 ) -> None:
@@ -83,6 +91,7 @@ def write(
     parts += [TRIED[one] for one in _missed(compared) if one in TRIED]
     parts += ["## By workload\n", *_tables(scores), ""]
     parts += ["## Priorities\n", *_priorities(protected), ""]
+    parts += [CACHES, *_caches(scores, told), ""]
     parts += [RULES, *_scale(folder), CAUTION]
     (folder / "picker.md").write_text("\n".join(parts))
 
@@ -150,6 +159,19 @@ def _tables(scores: Scores) -> Iterator[str]:
                 f"| {one.lost:.1%} |"
             )
         yield ""
+
+
+def _caches(scores: Scores, told: Scores) -> Iterator[str]:
+    yield "| | TTFT p50 | told | p95 | told | hits | told |"
+    yield "|---|---:|---:|---:|---:|---:|---:|"
+    for case in CASES:
+        if case.name in told:
+            ours, known = scores[case.name][OURS], told[case.name]["told"]
+            yield (
+                f"| {case.title} | {_ms(ours.ttft_p50)} | {_ms(known.ttft_p50)} "
+                f"| {_ms(ours.ttft_p95)} | {_ms(known.ttft_p95)} "
+                f"| {ours.hits:.1%} | {known.hits:.1%} |"
+            )
 
 
 def _priorities(protected: Priorities) -> Iterator[str]:

@@ -227,6 +227,10 @@ class Fleet:
         """Return how a server is now: what no scraper can know."""
         return self._servers[server].sample(self.now)
 
+    def cached(self, server: int, prefix: Sequence[int]) -> int:
+        """Return how many leading blocks of `prefix` are in a server's cache."""
+        return self._servers[server].engine.cache.resident(prefix)
+
     def set_pace(self, server: int, pace: Pace) -> None:
         """Make a server slower or faster, from its next step on."""
         one = self._servers[server]
