@@ -144,6 +144,18 @@ async def test_a_request_without_an_objective_has_its_models():
         assert {(await vip).status, (await low).status} == {200}
 
 
+async def test_a_route_decides_which_objective_its_requests_may_name():
+    taken = {"remove": ["x-llm-d-inference-objective"]}
+    given = {"set": [{"name": "x-llm-d-inference-objective", "value": "low"}]}
+    for edits, order in ((taken, ("n", "h")), (given, ("n", "h")), ({}, ("h", "n"))):
+        filters = [{"type": "RequestHeaderModifier", "requestHeaderModifier": edits}]
+        async with busy(filters=filters if edits else []) as (running, server):
+            tasks = await queued(running, ("n", "normal"), ("h", "high"))
+            await in_turn(server, *order)
+            server.answer(2)
+            await asyncio.gather(*tasks)
+
+
 async def test_tenants_of_one_priority_take_turns():
     a, b = "x-llm-d-inference-fairness-id: a", "authorization: Bearer b"
     async with busy() as (running, server):

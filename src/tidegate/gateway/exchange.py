@@ -16,7 +16,7 @@ from tidegate.gateway import picking, reply
 from tidegate.gateway.answering import Answering, Client
 from tidegate.gateway.copies import Sent, copy
 from tidegate.gateway.framing import AnswerHead
-from tidegate.gateway.gate import Gate, priority_of
+from tidegate.gateway.gate import Gate, as_routed, priority_of, tenant_of
 from tidegate.gateway.payload import request_payload
 from tidegate.gateway.plane import Live, Plane
 from tidegate.gateway.rename import choose, renamed
@@ -208,9 +208,11 @@ class Exchange(Answering):
         way = Way(rule, arm, backend, live, request, draw)
         gate = self._gate = live.gates.get(backend.identity)
         if gate is not None:
-            priority = priority_of(backend, request, self._hints.model)
+            headers = as_routed(request.headers, rule, arm)
+            priority = priority_of(backend, headers, self._hints.model)
             if not gate.open(priority, asked.now):
-                self._wait(gate, priority, request, partial(self._go, way))
+                tenant = tenant_of(headers, asked.model)
+                self._wait(gate, priority, tenant, len(request.body), partial(self._go, way))
                 return
         self._dispatch(way, schedule(pool, asked, plane.rng))
 
@@ -256,13 +258,13 @@ class Exchange(Answering):
     # waiting for room
 
     def _wait(
-        self, gate: Gate, priority: int, request: Incoming, go_on: Callable[[], None]
+        self, gate: Gate, priority: int, tenant: bytes, size: int, go_on: Callable[[], None]
     ) -> None:
         """Take a place in the pool's queue; `go_on` when it is its turn."""
-        self._go_on, self._kept = go_on, len(request.body)
+        self._go_on, self._kept = go_on, size
         self._plane.body_bytes += self._kept
         assert self._asked_for is not None  # noqa: S101  # it was asked a moment ago
-        waiter = self._waiter = gate.enter(self, priority, request, self._asked_for)
+        waiter = self._waiter = gate.enter(self, priority, tenant, size, self._asked_for)
         if waiter.outcome == "dispatched":
             self.admitted()
         elif waiter.outcome == "rejected":

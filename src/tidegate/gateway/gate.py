@@ -14,14 +14,14 @@ from typing import Final, Protocol
 import structlog
 from xxhash import xxh3_64_digest
 
-from tidegate.gateway.request import Incoming
 from tidegate.picker.flow.control import FlowControl
 from tidegate.picker.flow.room import PoolRoom
 from tidegate.picker.flow.settings import FlowSettings
 from tidegate.picker.flow.waiter import Waiter
 from tidegate.picker.pool import Pool
 from tidegate.picker.request import Request as PickRequest
-from tidegate.routing.table import Backend
+from tidegate.routing.filters import Headers, edit_headers
+from tidegate.routing.table import Arm, Backend, Rule
 from tidegate.telemetry.families import QUEUE_WAIT
 from tidegate.telemetry.metrics import Queue
 
@@ -79,14 +79,25 @@ class Gate:
         flow = self.flow
         return flow.open(priority, now) and not (priority < 0 and flow.cuts_running)
 
-    def enter(self, held: Held, priority: int, request: Incoming, asked: PickRequest) -> Waiter:
-        """Give a request its place; its outcome says whether it waits, goes on or must leave."""
-        flow, now, body = self.flow, self._clock(), len(request.body)
+    def enter(
+        self, held: Held, priority: int, tenant: bytes, size: int, asked: PickRequest
+    ) -> Waiter:
+        """Give a request its place; its outcome says whether it waits, goes on or must leave.
+
+        Args:
+            held: Told what becomes of it.
+            priority: The more, the sooner.
+            tenant: Who shares fairly with the others.
+            size: Bytes of its body.
+            asked: What the picker is asked.
+
+        """
+        flow, now = self.flow, self._clock()
         waiter = Waiter(
             priority=priority,
-            tenant=tenant_of(request, asked.model),
-            cost=(asked.prompt or body // BYTES_PER_TOKEN) + (asked.output or ANSWER),
-            size=body,
+            tenant=tenant,
+            cost=(asked.prompt or size // BYTES_PER_TOKEN) + (asked.output or ANSWER),
+            size=size,
             arrived_at=now,
             deadline=now + flow.settings.ttl_s,
             owner=held,
@@ -165,13 +176,21 @@ class Gate:
             self._arm()
 
 
-def priority_of(backend: Backend, request: Incoming, model: str | None) -> int:
+def as_routed(headers: Headers, rule: Rule, arm: Arm) -> Headers:
+    """Return a request's headers as the route's filters have them: those may say who it is."""
+    for edits in (rule.filters.request, arm.filters.request):
+        if edits:
+            headers = edit_headers(headers, edits)
+    return headers
+
+
+def priority_of(backend: Backend, headers: Headers, model: str | None) -> int:
     """Return a request's priority: by the objective that it names, else by its model."""
     objectives = backend.objectives
     if objectives is None:
         return 0
     if objectives.by_name:
-        for name, value in request.headers:
+        for name, value in headers:
             if name in OBJECTIVE:
                 priority = objectives.by_name.get(value.decode("latin-1"))
                 if priority is not None:
@@ -179,10 +198,10 @@ def priority_of(backend: Backend, request: Incoming, model: str | None) -> int:
     return objectives.of_model(model)
 
 
-def tenant_of(request: Incoming, model: str | None) -> bytes:
+def tenant_of(headers: Headers, model: str | None) -> bytes:
     """Return who shares fairly: a fairness id, else an API key (only its hash), else the model."""
     key = b""
-    for name, value in request.headers:
+    for name, value in headers:
         if name in FAIRNESS:
             return b"id " + value
         if name in KEYS:
