@@ -3,8 +3,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+from structlog.testing import capture_logs
 
-from tidegate.api.errors import UnavailableError
+from tidegate.api.errors import ConflictError, UnavailableError
 from tidegate.controllers.loop import Loop, Retry, back_off
 
 pytestmark = pytest.mark.looptime  # virtual time: waiting takes none
@@ -111,6 +112,25 @@ async def test_failures_are_tried_again_later_and_later_and_success_forgets_them
         loop.add("a")
         await passed(10)
     assert [at for at, _ in seen.runs] == [0.0, 0.1, 0.3, 0.7, 10.0, 10.1]
+
+
+async def test_what_changed_meanwhile_is_an_error_only_if_it_goes_on():
+    failures = iter(
+        [ConflictError("another"), UnavailableError("no"), None] + 3 * [ConflictError("x")]
+    )
+
+    async def answer(_: str) -> None:
+        if (error := next(failures, None)) is not None:
+            raise error
+
+    loop = Loop("test", Recorder(answer))
+    with capture_logs() as logs:
+        async with running(loop):
+            loop.add("a")
+            await passed(10)
+            loop.add("a")
+            await passed(10)
+    assert [each["log_level"] for each in logs] == ["info", "error", "info", "info", "error"]
 
 
 async def test_one_failing_key_stops_no_other():

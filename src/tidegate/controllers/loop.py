@@ -14,12 +14,14 @@ from typing import Any, Final, Generic, TypeVar
 
 import structlog
 
-from tidegate.api.errors import TidegateError
+from tidegate.api.errors import ConflictError, TidegateError
 
 K = TypeVar("K", bound=Hashable)
 
 BACK_OFF_S: Final = 0.1
 BACK_OFF_LIMIT_S: Final = 30.0
+CONFLICTS: Final = 3
+"""In a row that are worth an error."""
 
 log = structlog.get_logger()
 
@@ -124,9 +126,12 @@ class Loop(Generic[K]):
     def _failed(self, key: K, error: Exception) -> Retry:
         failures = self._failures[key] = self._failures.get(key, 0) + 1
         wait_s = back_off(failures)
-        # Our own errors say what is wrong; of others we need to know where they came from.
-        log.error(
-            "reconcile failed",
+        # To have looked at what somebody has changed since is nobody's mistake. Our own errors say
+        # what is wrong; of others we need to know where they came from.
+        stale = isinstance(error, ConflictError) and failures < CONFLICTS
+        tell = log.info if stale else log.error
+        tell(
+            "changed meanwhile, looks again" if stale else "reconcile failed",
             loop=self._name,
             key=str(key),
             error=f"{type(error).__name__}: {error}",
