@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from tidegate.judge.record import Check, Record
-from tidegate.testing.endpoints import Seen, answer, scripted
+from tidegate.testing.endpoints import Seen, answer, says, scripted
 from tidegate.testing.gateway import GatewayUnderTest, gateway, pool, route, to
 from tidegate.testing.waiting import wait_for
 
@@ -113,6 +113,21 @@ async def test_pairs_tell_failed_and_different_answers():
             assert pairs[2][2] is False
             ours, own, _ = pairs[3]
             assert (ours.status, own.status, ours.arm, own.arm) == (500, 200, "llm-new", "llm")
+
+
+async def test_a_copy_that_was_cut_by_a_stopped_server_is_broken():
+    end = b'data: {"choices":[{"delta":{},"finish_reason":"abort"}]}\n\ndata: [DONE]\n\n'
+    whole = b'{"choices":[{"message":{"content":"a"},"finish_reason":"abort"}]}'
+    stream = answer(200, end, (("content-type", "text/event-stream"),))
+    async with scripted(says_text("a")) as stable, scripted(fail) as canary:
+        pools = pool("llm", stable.address), pool("llm-new", canary.address)
+        async with gateway(*pools, route(RULE), rollout(100, "Shadow")) as gw:
+            pairs = pairing(gw)
+            for number, data in enumerate((stream, answer(200, whole)), 1):
+                canary.script = says(data)
+                await gw.post(ask("u"))
+                await wait_for(lambda number=number: len(pairs) == number)
+            assert [(ours.broken, own.broken) for ours, own, _ in pairs] == [(True, False)] * 2
 
 
 async def test_both_answers_of_a_pair_are_checked():

@@ -22,9 +22,8 @@ from tidegate.gateway.plane import Live, Plane
 from tidegate.gateway.rename import choose, renamed
 from tidegate.gateway.request import Incoming
 from tidegate.gateway.shadow import Twin
-from tidegate.gateway.sse import ABORTED
 from tidegate.gateway.upstream import Dialing, Failed, Upstream
-from tidegate.gateway.usage import output_tokens
+from tidegate.gateway.whole import note_piece
 from tidegate.picker.endpoint import Endpoint
 from tidegate.picker.flow.waiter import Waiter
 from tidegate.picker.pool import Pool
@@ -388,20 +387,13 @@ class Exchange(Answering):
         if self._meter is not None:
             self._meter.feed(data, at)
         else:
-            self._read_whole(data)
+            note_piece(record, data)
         if self._twin is not None:
             self._twin.heard(data)
         if self._renamer is not None:
             data = self._renamer.feed(data)
         if data:
             self._append(data)
-
-    def _read_whole(self, data: bytes) -> None:
-        """Note what a piece tells of an answer that doesn't stream."""
-        record = self.record
-        record.output_tokens = output_tokens(data) or record.output_tokens
-        if ABORTED in data:
-            record.finish = "abort"
 
     def upstream_chunk(self, data: bytes, size: int) -> None:
         """Pass a chunk on as it is, where the client gets an event stream in chunks."""

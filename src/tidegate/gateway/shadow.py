@@ -22,6 +22,7 @@ from tidegate.gateway.plane import Live, Plane
 from tidegate.gateway.request import Incoming
 from tidegate.gateway.sse import EventMeter
 from tidegate.gateway.upstream import Dialing, Failed, Upstream
+from tidegate.gateway.whole import note_piece
 from tidegate.judge.record import Record
 from tidegate.picker.endpoint import Endpoint
 from tidegate.picker.request import Nobody
@@ -187,6 +188,8 @@ class Twin:
         record.response_bytes += len(data)
         if self._meter is not None:
             self._meter.feed(data, at)
+        else:
+            note_piece(record, data)
         if self._ours is not None:
             self._ours.feed(data)
 
@@ -198,7 +201,8 @@ class Twin:
         """Nothing to write."""
 
     def upstream_end(self) -> None:
-        """The copy was answered."""
+        """The copy was answered, or cut short by a server that was stopped."""
+        self.record.broken = self.record.finish == "abort"
         self._end()
 
     def upstream_failed(self, failed: Failed) -> None:
