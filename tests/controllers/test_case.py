@@ -12,6 +12,6 @@ def test_workers_have_new_weights_a_moment_after_the_api_has():
     state = State(plan=plan_of(InferenceRolloutSpec(stable="llm", canary="llm-new")))
     case = Case("uid-1", state, state, {})
     for at, now, since in [((50, 50), 10, 10), ((50, 50), 20, 10), ((100, 0), 30, 30)]:
-        before, case.state = case.state, replace(case.state, at=at)
-        case.note(before, now)
+        case.state = replace(case.state, at=at)
+        case.note(now)
         assert case.at_since == since + ADOPT_S

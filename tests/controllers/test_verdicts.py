@@ -58,12 +58,18 @@ async def test_another_controller_goes_on_with_the_evidence(world: Steered):
     assert alone < 15 + BRISK.least_units
 
 
-async def test_a_failure_that_people_forgave_is_not_held_against_the_canary(tmp_path: Path):
+@pytest.mark.parametrize("dies", [False, True])
+async def test_a_failure_that_people_forgave_is_not_held_against_the_canary(
+    tmp_path: Path, *, dies: bool
+):
     async with steered(tmp_path, **{**SPEC, "onFailure": "Hold"}) as world:
         world.errors = 20
         await world.until("Paused")
         world.errors = 0
         await world.intend(promote="once")
+        await world.look()
+        if dies:
+            await world.die()
         await world.until("Completed")
 
 

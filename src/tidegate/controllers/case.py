@@ -48,14 +48,10 @@ class Case:
     """Since when the canary has had no ready endpoint, while the stable has."""
     asked: dict[str, float] = field(default_factory=dict)
     """When each metric of people's own was asked for."""
-    forgiven: float = 0.0
-    """When people said to go on in spite of a failure: what was before doesn't fail it again."""
 
-    def note(self, before: State, now: float) -> None:
-        """Keep the times that hang on the state, which was `before` until now."""
+    def note(self, now: float) -> None:
+        """Keep the times that hang on the state as it is now."""
         state = self.state
-        if before.held_for("Failed") and not state.held_for("Failed"):
-            self.forgiven = now
         if state.epoch != self.epoch:
             self.epoch, self.epoch_since = state.epoch, math.inf
         if not state.confirmed:

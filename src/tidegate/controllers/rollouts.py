@@ -205,18 +205,16 @@ class Rollouts:
 
     def _step(self, case: Case, rollout: InferenceRollout) -> None:
         now = self._now()
-        before = case.state
         case.state = step(case.state, _spec_seen(rollout), now)
         case.state = step(case.state, WorldSeen(self._observed(case, rollout)), now)
         self._follow(case, rollout)
         while case.inbox:
             case.state = step(case.state, case.inbox.pop(0), now)
         # What people want counts before the verdict: they may have forgiven what it says.
-        case.note(before, now)
-        before = case.state
+        case.note(now)
         for event in self._judged(case, rollout, now):
             case.state = step(case.state, event, now)
-        case.note(before, now)
+        case.note(now)
 
     def _observed(self, case: Case, rollout: InferenceRollout) -> Observed:
         return self._senses.observed(case, rollout, owner=self._owner(case, rollout))
@@ -247,9 +245,9 @@ class Rollouts:
 
     def _decider(self, case: Case, trail: Trail) -> Decider:
         """Return who judges this run; a later run, or one that was forgiven, is judged anew."""
-        known, wanted = self._deciders.get(case.uid), (case.state.run, case.forgiven)
+        known, wanted = self._deciders.get(case.uid), (case.state.run, case.state.forgiven_at)
         if known is None or (known.run, known.since) != wanted or known.trail is not trail:
-            known = self._deciders[case.uid] = Decider(case.state, trail, case.forgiven)
+            known = self._deciders[case.uid] = Decider(case.state, trail)
         return known
 
     # what is kept and done

@@ -29,12 +29,12 @@ DEMO_DETAILS_S: Final = 2.0
 
 
 class Decider:
-    """One run of one rollout, judged by what was after `since` (seconds since the epoch)."""
+    """One run of one rollout, judged by what came after the last failure that was forgiven."""
 
-    def __init__(self, state: State, trail: Trail, since: float = 0.0) -> None:
+    def __init__(self, state: State, trail: Trail) -> None:
         self.run = state.run
         self.trail = trail
-        self.since = since
+        since = self.since = state.forgiven_at
         self._ledger = Ledger(settings_of(state.plan), trail.stable, trail.canary, trail.scope)
         self._epoch = -1
         self._details_s = DEMO_DETAILS_S if is_brisk(state.plan) else DETAILS_S
@@ -117,7 +117,7 @@ class Decider:
 
     def _simple(self, case: Case, now: float) -> Verdict:
         state, trail = case.state, self.trail
-        recent = trail.recent(max(now - RECENT_S, case.forgiven, state.run_since))
+        recent = trail.recent(max(now - RECENT_S, state.forgiven_at, state.run_since))
         epoch = trail.tally(case.epoch_since)
         if state.current is not None and state.current.kind == "Shadow":
             epoch = replace(epoch, canary=replace(epoch.canary, requests=trail.paired()))

@@ -131,6 +131,8 @@ def _promoted(state: State, now: float) -> State:
 
 def _lifted(state: State, now: float) -> State:
     """Return the state without the holds that people may lift."""
+    if state.held_for("Failed"):
+        state = replace(state, forgiven_at=now)
     if state.held_for("MaxDuration"):
         state = replace(state, run_since=now)
     if state.held_for("WeightsNotHonoured"):

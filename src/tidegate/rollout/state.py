@@ -143,6 +143,8 @@ class State(Model, frozen=True, kw_only=True):
     """All steps are to be skipped."""
     undo: bool = False
     deleting: bool = False
+    forgiven_at: float = 0.0
+    """When people said to go on in spite of a failure: what was before doesn't fail it again."""
     overridden: tuple[HoldReason, ...] = ()
     opened: tuple[str, ...] = ()
     """The gates that were opened: `BeforeIncrease/2`."""
