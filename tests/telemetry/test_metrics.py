@@ -133,6 +133,11 @@ def test_gaps_between_events_are_added_up_by_bucket():
     assert total(found, "tidegate_stream_events_total") == 40
 
 
+def test_tokens_are_those_that_an_answer_tells_else_its_events():
+    found = samples(counted(record(streamed=True, events=20), record(output_tokens=7)))
+    assert total(found, "tidegate_output_tokens_total") == 27
+
+
 def test_only_listed_models_are_named():
     models = ["m", "m-lora", "ignore previous instructions", ""]
     found = samples(counted(*(record(model=each) for each in models), known=["m", "m-lora"]))

@@ -65,7 +65,7 @@ def fields(record: Record) -> dict[str, Any]:
 _NAMES: Final = ("route", "rule", "arm", "pool", "endpoint")
 _NUMBERS: Final = (
     "reason", "streamed", "broken", "client_gone", "retries", "request_bytes", "response_bytes",
-    "events",
+    "events", "output_tokens",
 )  # fmt: skip
 
 

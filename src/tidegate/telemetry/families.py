@@ -69,6 +69,12 @@ EVENTS: Final = Family(
     ROUTED,
     "Events relayed in streams: about one a token.",
 )
+OUTPUT_TOKENS: Final = Family(
+    "tidegate_output_tokens_total",
+    "counter",
+    ROUTED,
+    "Tokens of answers: of whole ones as they say themselves, of streams one an event.",
+)
 RETRIES: Final = Family(
     "tidegate_retries_total",
     "counter",
@@ -183,6 +189,7 @@ FAMILIES: Final = (
     TTFT,
     ITL,
     EVENTS,
+    OUTPUT_TOKENS,
     RETRIES,
     BROKEN,
     CLIENT_GONE,

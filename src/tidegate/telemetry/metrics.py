@@ -96,6 +96,7 @@ class _Sums:
     ttft: _Histogram = field(default_factory=lambda: _Histogram(f.TTFT.bounds))
     itl: _Histogram = field(default_factory=lambda: _Histogram(f.ITL.bounds))
     events: int = 0
+    tokens: int = 0
     retries: int = 0
     broken: int = 0
     client_gone: int = 0
@@ -157,6 +158,7 @@ class Metrics:
         sums.response_bytes += record.response_bytes
         if record.streamed:
             _add_stream(sums, record)
+        sums.tokens += record.output_tokens or record.events
         if record.retries:
             sums.retries += record.retries
         if record.broken:
@@ -202,6 +204,7 @@ class Metrics:
     def _summed(self) -> dict[str, list[Value]]:
         named = {
             f.EVENTS.name: "events",
+            f.OUTPUT_TOKENS.name: "tokens",
             f.RETRIES.name: "retries",
             f.BROKEN.name: "broken",
             f.CLIENT_GONE.name: "client_gone",
