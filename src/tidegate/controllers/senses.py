@@ -92,7 +92,7 @@ class Senses:
             self._probes,
             traffic=self._records.traffic(case.trail.scope if case.trail else ""),
             age_s=BEFORE_S if state.stage in BEFORE else self._age(state),
-            deep_age_s=DEEP_S if state.stage in BEFORE else math.inf,
+            deep_age_s=answers_age_s(state, self._now()),
         )
         return None if known is None else preflight(known)
 
@@ -175,6 +175,15 @@ class Senses:
             for address, found in known.items()
             if found is not None and found.models is not None
         }
+
+
+def answers_age_s(state: State, now: float) -> float:
+    """Return how old it may be that an endpoint answered a request, in seconds.
+
+    Before the first weight that must be since the rollout began: another one may have asked
+    while the canary was still well.
+    """
+    return min(DEEP_S, now - state.run_since) if state.stage in BEFORE else math.inf
 
 
 def _share(case: Case) -> Share | None:
