@@ -62,6 +62,9 @@ WORLDS = (
 )
 """At 4 requests a second. In the last four each arm has slow spells of its own."""
 
+FOR_EVER = 1e6
+"""Times the usual TTFT: longer than anybody waits."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -190,6 +193,20 @@ def rivals() -> Iterator[Scenario]:
             ("errors +5 %", {"errors": 0.05}),
         ):
             yield Scenario("harm", name, INDEPENDENT.with_harm(**harm), 20, make, judge)
+
+
+def impatient() -> Iterator[Scenario]:
+    """Yield what there is only with clients that give up before an answer begins."""
+    heavy = World(heavy=True, impatient=0.5)
+    for rate, runs in ((4.0, 60), (1.0, 40), (40.0, 20)):
+        yield Scenario("A/A", "impatient, heavy-tailed", replace(heavy, rate=rate), runs)
+    # Blocks of a second here as well: that they leave is known later than that others don't.
+    bursty = replace(WORLDS[6], impatient=0.5, hours=1.0, span_s=1.0)
+    yield Scenario("A/A", "impatient, very bursty", bursty, 20)
+    for rate in (0.2, 1.0, 2.0, 4.0, 40.0):
+        world = replace(INDEPENDENT, rate=rate, hours=1.0, span_s=1.0, impatient=1.0)
+        harmed = world.with_harm(ttft=FOR_EVER)
+        yield Scenario("harm", "hangs, clients give up after 5 s", harmed, 60)
 
 
 def play(scenario: Scenario, number: int) -> Row:
@@ -365,7 +382,8 @@ def _engines(runs: int) -> list[engines.Scores]:
     return list(engines.compare(SEED, runs))
 
 
-SCENARIOS = tuple(chain(identical(), at_the_margin(), harmed(), rivals()))
+SCENARIOS = tuple(chain(identical(), at_the_margin(), harmed(), rivals(), impatient()))
+"""A scenario's place seeds it: new ones go to the end."""
 
 
 def main() -> None:

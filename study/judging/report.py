@@ -9,6 +9,7 @@ from scipy import stats
 
 Row = dict[str, Any]
 PAGE = Path(__file__).with_name("page.md")
+HUNG_MINUTES = 1.5
 
 
 def write(result: dict[str, Any]) -> str:
@@ -73,6 +74,7 @@ def _targets(rows: list[Row], result: dict[str, Any]) -> Iterator[str]:
         f" {_share(worst['aborted'], worst['runs'])}",
         aborted / runs <= 0.01,
     )
+    yield _impatient([row for row in same if row["name"].startswith("impatient")])
     for real in (r for r in ours if r["group"] == "whole" and r["name"] == "identical"):
         yield _line(
             f"the same end to end (simulated servers, real reducer) at {real['rate']:g}/s",
@@ -105,6 +107,7 @@ def _targets(rows: list[Row], result: dict[str, Any]) -> Iterator[str]:
         f" {max(r['exposed'] for r in dead):.0f} requests",
         soon / runs >= 0.95,
     )
+    yield _hangs([r for r in ours if r["name"].startswith("hangs") and r["rate"] >= 2])
     for row in [r for r in same if r["name"] == "independent" and r["rate"] >= 1]:
         yield _line(
             f"identical canaries passed in 2 h at {row['rate']:g} requests/s: at least 95 %",
@@ -115,6 +118,31 @@ def _targets(rows: list[Row], result: dict[str, Any]) -> Iterator[str]:
         "judging 1,000 requests/s: less than 2 % of one core",
         f"{100 * result['cost']['share']:.2f} %",
         result["cost"]["share"] < 0.02,
+    )
+
+
+def _impatient(rows: list[Row]) -> str:
+    runs, aborted = sum(r["runs"] for r in rows), sum(r["aborted"] for r in rows)
+    worst = max(rows, key=lambda row: row["aborted"] / row["runs"])
+    return _line(
+        "identical canaries aborted where half of the clients give up after 5 s: at most 1 %",
+        f"{_share(aborted, runs)}; worst: {worst['name']} at {worst['rate']:g}/s,"
+        f" {_share(worst['aborted'], worst['runs'])}",
+        aborted / runs <= 0.01,
+    )
+
+
+def _hangs(rows: list[Row]) -> str:
+    runs = sum(row["runs"] for row in rows)
+    # Minutes are rounded: who is at the limit doesn't count.
+    soon = sum(minutes < HUNG_MINUTES for row in rows for minutes in row["each"])
+    return _line(
+        "a canary that hangs on clients that give up after 5 s aborted within"
+        f" {60 * HUNG_MINUTES:.0f} s at 2 requests/s and more: at least 95 %",
+        f"{_share(soon, runs)}, medians {min(r['minutes'] for r in rows):.1f} to"
+        f" {max(r['minutes'] for r in rows):.1f} min and {min(r['exposed'] for r in rows):.0f} to"
+        f" {max(r['exposed'] for r in rows):.0f} canary requests lost",
+        soon / runs >= 0.95,
     )
 
 

@@ -3,6 +3,8 @@
 Sessions arrive at random and send a few requests each; a session has its own pace and its own
 prompt lengths. Both arms share the hour's load; each arm has queues of its own. What a request
 would meet on either arm is drawn before its arm is known, so an equal canary is equal.
+
+Blocks tell at once how requests ended, but that clients gave up only when they do.
 """
 
 from dataclasses import dataclass, field, replace
@@ -10,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from tidegate.judge.block import Block, Place
-from tidegate.judge.histogram import FIRST_BIN, PER_DOUBLING
+from tidegate.judge.histogram import FIRST_BIN, PER_DOUBLING, bin_of
 
 BEFORE_S = 1200.0
 """Stable traffic before the rollout: blocks are always folded."""
@@ -58,6 +60,9 @@ class World:
     """Share of blocks that get lost."""
     restart: bool = False
     """Every ten minutes one of two workers loses half a minute."""
+    impatient: float = 0.0
+    """Share of the clients that leave after `patience_s` without a first byte."""
+    patience_s: float = 5.0
     span_s: float = 10.0
     """Of a block."""
     harm: Harm = field(default_factory=Harm)
@@ -99,6 +104,9 @@ class Traffic:
         self.own = {arm: self._own(rng, bins) for arm in ("stable", "canary")}
         self.lost = rng.random((2, bins)) < world.missing
         self.half = rng.random(n) < 0.5
+        self.impatient = (rng.random(sessions) < world.impatient)[self.session]
+        self.leaving: dict[int, list[Block]] = {}
+        """Clients that have yet to give up, by the bucket in which they do."""
         self.codes = {arm: self._codes(arm) for arm in self.own}
         self.edges = np.searchsorted(self.at, np.arange(bins + 1) * self.world.span_s)
 
@@ -145,8 +153,11 @@ class Traffic:
                 own[i] += np.log(world.burst_times) * state
         return own
 
-    def _codes(self, arm: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return what each request would meet on `arm`: bins of four histograms, and failure."""
+    def _codes(self, arm: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return what each request would meet on `arm`.
+
+        These are bins of four histograms, whether it fails, and whether its client leaves before.
+        """
         world, harm = self.world, self.world.harm
         ttft = self.ttft + self.own[arm][(self.at / self.world.span_s).astype(int)]
         itl, errors = self.itl, world.base_errors
@@ -159,7 +170,9 @@ class Traffic:
         bins = np.stack([ttft, itl, per_token, made]) * (PER_DOUBLING / np.log(2))
         bins = np.maximum(np.floor(bins).astype(np.int64), FIRST_BIN) - FIRST_BIN
         which = np.arange(4)[:, None] + 4 * self.kind[None, :]
-        return which * WIDTH + bins, self.luck < errors
+        failed = self.luck < errors
+        left = self.impatient & (ttft > np.log(world.patience_s)) & ~failed
+        return which * WIDTH + bins, failed, left
 
     def blocks(self, index: int, weight: float) -> list[Block]:
         """Return bucket `index`'s blocks with `weight` (0..1) for the canary."""
@@ -174,14 +187,19 @@ class Traffic:
             where = np.flatnonzero(mask) + low
             if len(where):
                 found += self._fold(where, arm, index)
-        return found
+        return found + self.leaving.pop(index, [])
 
     def _fold(self, where: np.ndarray, arm: str, index: int) -> list[Block]:
-        codes, failed = self.codes[arm]
-        bad = failed[where]
+        codes, failed, left = self.codes[arm]
+        bad, gone = failed[where], left[where]
         made: dict[int, Block] = {}
-        for kind, is_bad, who in zip(
-            self.kind[where].tolist(), bad.tolist(), self.hash[where].tolist(), strict=True
+        for kind, is_bad, is_gone, who, at in zip(
+            self.kind[where].tolist(),
+            bad.tolist(),
+            gone.tolist(),
+            self.hash[where].tolist(),
+            self.at[where].tolist(),
+            strict=True,
         ):
             block = made.get(kind)
             if block is None:
@@ -191,15 +209,26 @@ class Traffic:
             block.sessions.append(who)
             if is_bad:
                 block.bad_sessions.append(who)
-        values, counts = np.unique(codes[:, where[~bad]], return_counts=True)
+            if is_gone:
+                self._leave(block.place, who, at)
+            else:
+                block.ended += 1
+        values, counts = np.unique(codes[:, where[~bad & ~gone]], return_counts=True)
         for value, count in zip(values.tolist(), counts.tolist(), strict=True):
             which, place = divmod(value, WIDTH)
             kind, histogram = divmod(which, 4)
             getattr(made[kind], HISTOGRAMS[histogram])[place + FIRST_BIN] = count
         for block in made.values():
-            block.ended = block.requests
             block.server_errors = len(block.bad_sessions)
-            block.answered = block.completed = block.requests - block.server_errors
+            block.answered = block.completed = block.ended - block.server_errors
             block.sessions = sorted(set(block.sessions))[:64]
             block.bad_sessions = sorted(set(block.bad_sessions))[:64]
         return list(made.values())
+
+    def _leave(self, place: Place, who: int, at: float) -> None:
+        """Have the client of a request that began at `at` give up in time."""
+        waited = bin_of(self.world.patience_s)
+        block = Block(place, self.world.span_s, ended=1, abandoned=1)
+        block.left, block.left_sessions = {waited: 1}, {waited: [who]}
+        index = int((at + self.world.patience_s) / self.world.span_s)
+        self.leaving.setdefault(index, []).append(block)
