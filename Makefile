@@ -68,7 +68,7 @@ study-rollouts: $(READY) ## Kill, abort, spoil and walk rollouts (minutes; see d
 study-sharing: $(READY) ## Several workers beside one: cache hits and balance, with real processes
 	@$(RUN)/python study/sharing.py $(STUDY)
 
-demo-vllm: $(READY) ## Real vLLM servers updated, killed, stopped: 15 minutes, 2.5 GB
+demo-vllm: $(READY) ## Real vLLM servers updated, killed, stopped: 10 minutes, 2.5 GB
 	@PYTHON=$(PYTHON) tests_vllm/install.sh $(VLLM) || exit 0; \
 		TIDEGATE_VLLM_HOME=$(abspath $(VLLM)) $(RUN)/python -m tests_vllm.demo docs/results/vllm.md
 
