@@ -179,6 +179,22 @@ async def test_endpoints_may_change_from_within_an_event():
             await task
 
 
+async def test_endpoints_may_change_while_it_stops():
+    loop, heard = asyncio.get_running_loop(), Heard()
+    async with RawServer(vllm) as server:
+        poller = Poller(heard, rng=Random(1), interval_s=0.01)
+        poller.set_endpoints({server.address: "vllm"})
+        task = asyncio.create_task(poller.run())
+        await wait_for(lambda: heard.of(server, Sample))
+        task.cancel()
+        while not task.done():
+            poller.set_endpoints({server.address: "sglang"})
+            poller.set_endpoints({server.address: "vllm"})
+            turn = loop.create_future()
+            loop.call_soon(turn.set_result, None)
+            await turn
+
+
 async def test_stopping_closes_every_connection():
     async with RawServer(vllm) as server:
         async with polling(server) as (_, heard):

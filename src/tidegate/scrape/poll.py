@@ -61,14 +61,14 @@ class Poller:
 
     async def run(self) -> None:
         """Scrape until cancelled."""
-        try:
-            async with asyncio.TaskGroup() as self._group:
+        async with asyncio.TaskGroup() as self._group:
+            try:
                 for address in self._watches:
                     self._start(address)
                 await asyncio.get_running_loop().create_future()
-        finally:
-            self._group = None
-            self._tasks.clear()
+            finally:
+                self._group = None  # it takes nobody any more while it waits for those it has
+                self._tasks.clear()
 
     def _start(self, address: str) -> None:
         if self._group:
