@@ -9,8 +9,8 @@ import http.client
 import json
 import re
 import ssl
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -50,6 +50,27 @@ class Rest:
 
     def __init__(self, kubeconfig: Path) -> None:
         self._kubeconfig = kubeconfig
+        self._kept: tuple[http.client.HTTPSConnection, str] | None = None
+        """A connection and the token for it."""
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Use one connection for all that is asked within: a new one costs more than to ask.
+
+        Raises:
+            UnavailableError: The kubeconfig can't be read.
+
+        """
+        try:
+            made, token = self._connect(), self._token()
+        except OSError as error:
+            raise UnavailableError(f"the API can't be reached: {error}") from error
+        with closing(made):
+            self._kept = made, token
+            try:
+                yield
+            finally:
+                self._kept = None
 
     def is_ready(self) -> bool:
         """Return whether the API takes requests."""
@@ -96,14 +117,17 @@ class Rest:
     def _exchange(
         self, method: str, path: str, body: str | None
     ) -> tuple[int, http.client.HTTPMessage, dict[str, Any]]:
+        if self._kept is None:
+            with self.kept():
+                return self._exchange(method, path, body)
+        connection, token = self._kept
+        headers = {"Authorization": f"Bearer {token}"}
+        if body is not None:
+            headers["Content-Type"] = "application/apply-patch+yaml"
         try:
-            with closing(self._connect()) as connection:
-                headers = {"Authorization": f"Bearer {self._token()}"}
-                if body is not None:
-                    headers["Content-Type"] = "application/apply-patch+yaml"
-                connection.request(method, path, body, headers)
-                answer = connection.getresponse()
-                return answer.status, answer.headers, _object(answer.read())
+            connection.request(method, path, body, headers)
+            answer = connection.getresponse()
+            return answer.status, answer.headers, _object(answer.read())
         except (OSError, http.client.HTTPException) as error:
             raise UnavailableError(f"the API can't be reached: {error}") from error
 

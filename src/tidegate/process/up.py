@@ -113,7 +113,8 @@ def _apply(api: Rest, settings: Settings, documents: list[manifests.Document]) -
         metadata = obj["metadata"]
         key = Key(metadata.get("namespace", ""), metadata["name"])
         api.apply(obj, key, manager=manifests.MANAGER, force=True)
-    return manifests.apply(api, documents)
+    with api.kept():
+        return manifests.apply(api, documents)
 
 
 async def _waiting_servers(api: Rest, supervisor: Supervisor) -> list[str]:
