@@ -74,7 +74,6 @@ def _targets(rows: list[Row], result: dict[str, Any]) -> Iterator[str]:
         f" {_share(worst['aborted'], worst['runs'])}",
         aborted / runs <= 0.01,
     )
-    yield _impatient([row for row in same if row["name"].startswith("impatient")])
     for real in (r for r in ours if r["group"] == "whole" and r["name"] == "identical"):
         yield _line(
             f"the same end to end (simulated servers, real reducer) at {real['rate']:g}/s",
@@ -83,6 +82,7 @@ def _targets(rows: list[Row], result: dict[str, Any]) -> Iterator[str]:
             f" {real['minutes']:.0f} min",
             real["aborted"] / real["runs"] <= 0.01,
         )
+    yield _impatient([row for row in same if row["name"].startswith("impatient")])
     margin = [row for row in ours if row["group"] == "at the margin"]
     runs, passed = sum(r["runs"] for r in margin), sum(r["completed"] for r in margin)
     worst = max(margin, key=lambda row: row["completed"] / row["runs"])
