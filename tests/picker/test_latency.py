@@ -96,7 +96,7 @@ def test_answers_that_were_awaited_at_the_same_time_count_as_hardly_more_than_on
             model.answered(0, seen, apart_s * number, apart_s * number + spent)
         return math.log(model.ttft_factors.expected[0])
 
-    assert learnt(1, 0.0) < learnt(8, 0.0) < learnt(2, 10.0)
+    assert learnt(1, 0.0) < learnt(8, 0.015) < learnt(2, 10.0)
 
 
 def test_an_endpoint_is_hoped_to_be_faster_the_less_is_known_of_it():
@@ -157,9 +157,9 @@ def test_times_between_tokens_are_learnt():
     assert model.output == pytest.approx(50, rel=0.1)
 
 
-def test_what_comes_faster_than_anybody_learns_changes_no_coefficient():
+def test_what_comes_faster_than_anybody_learns_changes_nothing():
     model, seen = taught(), Observation(500, 5, 0)
     model.answered(0, seen, 99.8, 100.0)
-    before = model.coefficients
+    before = model.coefficients, model.ttft_factors.expected.tolist()
     model.answered(0, seen, 91.0, 100.001)
-    assert model.coefficients == before
+    assert (model.coefficients, model.ttft_factors.expected.tolist()) == before

@@ -34,6 +34,8 @@ TAIL: Final = 3.0
 """Degrees of freedom of the noise; the fewer, the less a wild one counts."""
 ALIKE: Final = 8.0
 """How many observations of the same time count as one."""
+PAUSE_S: Final = 0.01
+"""Between two observations of an endpoint: those that come faster cost more than they tell."""
 SLOWEST: Final = math.log(50.0)
 """Bound of the logarithms, both ways."""
 
@@ -41,7 +43,15 @@ SLOWEST: Final = math.log(50.0)
 class Factors:
     """The factors of a pool's endpoints, by slot."""
 
-    __slots__ = ("_deviations", "_logs", "_taught_at", "_variances", "expected", "hope")
+    __slots__ = (
+        "_deviations",
+        "_heard_at",
+        "_logs",
+        "_taught_at",
+        "_variances",
+        "expected",
+        "hope",
+    )
 
     def __init__(self, exploration: float) -> None:
         """Know nothing of no endpoint; `exploration` is in standard deviations."""
@@ -49,6 +59,7 @@ class Factors:
         self._logs = np.zeros(0)
         self._variances = np.zeros(0)
         self._taught_at = np.zeros(0)
+        self._heard_at: list[float] = []
         self.expected: Vector = np.zeros(0)
         """What each is expected to be; most are about 1."""
         self.hope: Vector = np.zeros(0)
@@ -60,16 +71,26 @@ class Factors:
         self._logs = np.concatenate([self._logs, np.zeros(more)])
         self._variances = np.concatenate([self._variances, np.full(more, NEW)])
         self._taught_at = np.concatenate([self._taught_at, np.full(more, -math.inf)])
+        self._heard_at += [-math.inf] * more
         self._work_out()
 
     def forget(self, slot: int) -> None:
         """Take the endpoint in `slot` for a new one."""
-        self._logs[slot], self._variances[slot], self._taught_at[slot] = 0.0, NEW, -math.inf
+        self._logs[slot], self._variances[slot] = 0.0, NEW
+        self._taught_at[slot] = self._heard_at[slot] = -math.inf
         self._work_out()
 
     def variance(self, slot: int) -> float:
         """Return how unsure the logarithm is."""
         return float(self._variances[slot])
+
+    def due(self, slot: int, now: float) -> bool:
+        """Return whether another observation is worth its cost, which is then to be taken."""
+        heard_at = self._heard_at
+        if now - heard_at[slot] < PAUSE_S:
+            return False
+        heard_at[slot] = now
+        return True
 
     def learn(
         self, slot: int, error: float, began: float, now: float, share: float, unsure: float

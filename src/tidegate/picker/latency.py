@@ -151,6 +151,8 @@ class Times:
     ) -> None:
         """Take an observation: `seconds`, of what went on from `began` until `now`."""
         factors = self.factors
+        if not factors.due(slot, now):
+            return
         factor = float(factors.expected[slot])
         expected = max(FLOOR_S, self.model.predict(features))
         observed = max(FLOOR_S, seconds)
@@ -240,6 +242,8 @@ class LatencyModel:
     ) -> None:
         """Learn from an answer of `output` tokens of which only the end, at `now`, was seen."""
         self._counted(output)
+        if not self.itl_factors.due(slot, now):
+            return
         first = self._ttft.expected(slot, _features(seen))
         rest = self._itl.expected(slot, (1.0, seen.load)) * (output - 1)
         expected = max(FLOOR_S, first + rest)
