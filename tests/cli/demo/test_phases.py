@@ -59,6 +59,14 @@ def test_requests_before_the_effect_are_counted_but_not_in_the_share():
     assert moving.kept()
 
 
+def test_requests_before_the_effect_was_sure_are_not_in_the_share():
+    moving = Phase("b", 0, 100, began_at=10.0, effect_s=0.1, settled_at=10.4)
+    file(seen(10.2, STABLE), [moving])
+    file(seen(10.4, CANARY), [moving])
+    assert len(moving.results) == 2
+    assert moving.share == 1
+
+
 def test_requests_that_were_answered_after_the_end_are_not_in_the_share():
     before = Phase("a", 100, 0, began_at=0.0, ended_at=10.0)
     file(seen(9.0, STABLE, ttft_s=0.5, duration_s=3.0), [before])

@@ -1,8 +1,9 @@
 """What each phase of the demo should be, and what it was.
 
 A request belongs to the phase in which it started, which began when its patch was sent. In
-the share only those sessions count that started after the patch was seen to be in effect, and
-were answered before the next one was sent: of others nobody knows by which weights they went.
+the share only those sessions count that started once the patch was surely in effect (every worker
+was asked since, again and again), and were answered before the next one was sent: of others
+nobody knows by which weights they went.
 """
 
 import math
@@ -34,6 +35,8 @@ class Phase:
     """From the patch to the API's answer; None for the first phase."""
     effect_s: float | None = None
     """From the patch to the moment after which no request was routed by the old weights."""
+    settled_at: float = 0.0
+    """When that was known: what starts from then on counts."""
     results: list[Result] = field(default_factory=list)
 
     @property
@@ -49,7 +52,7 @@ class Phase:
     @property
     def counted(self) -> list[Result]:
         """Requests that count in the share: a session each, routed by these weights."""
-        since, until = self.effect_at, self.ended_at
+        since, until = max(self.effect_at, self.settled_at), self.ended_at
         return [
             one
             for one in self.results

@@ -174,6 +174,7 @@ class Rollout:
             await store.apply(HTTPRoute, ROUTE, fields, manager=MANAGER, force=True)
             phase.acknowledged_s = clock() - phase.began_at
             phase.effect_s = await watching
+            phase.settled_at = clock()
         finally:
             watching.cancel()
             show.probe_failures = self._prober.failures
