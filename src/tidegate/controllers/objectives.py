@@ -15,9 +15,8 @@ from tidegate.api.inference import (
 from tidegate.api.meta import Key, Resource
 from tidegate.controllers.cache import Cache
 from tidegate.controllers.conditions import condition
-from tidegate.controllers.loop import Loop
-from tidegate.controllers.routes import SETTLE_S
 from tidegate.controllers.statuses import StatusWriter
+from tidegate.controllers.sweep import Sweep
 from tidegate.routing.objectives import OBJECTIVE
 from tidegate.routing.statuses import StatusUpdate
 from tidegate.store.interface import Store
@@ -34,22 +33,13 @@ REFERRERS: Final[tuple[type[Referrer], ...]] = (
 KINDS: Final[tuple[type[Resource], ...]] = (*REFERRERS, InferencePool, LegacyInferencePool)
 
 
-class Objectives:
+class Objectives(Sweep):
     """Says of each referrer whether what it refers to exists, and of models whose name is taken."""
 
     def __init__(self, cache: Cache, store: Store, now: Callable[[], float]) -> None:
         self._cache = cache
         self._writer = StatusWriter(cache, store, now, MANAGER)
-        self.loop: Loop[str] = Loop("objectives", self.reconcile, settle_s=SETTLE_S, parallel=1)
-
-    async def run(self) -> None:
-        """Reconcile until cancelled. The cache must be complete by now."""
-        self.loop.add("")
-        await self.loop.run()
-
-    def changed(self) -> None:
-        """Say that any of `KINDS` changed."""
-        self.loop.add("")
+        super().__init__("objectives")
 
     async def reconcile(self, _: str) -> None:
         """Write the conditions that differ."""

@@ -15,8 +15,7 @@ from tidegate.api.meta import Key, Resource
 from tidegate.controllers.cache import Cache
 from tidegate.controllers.events import Said, write_event
 from tidegate.controllers.finalizers import set_finalizers
-from tidegate.controllers.loop import Loop
-from tidegate.controllers.routes import SETTLE_S
+from tidegate.controllers.sweep import Sweep
 from tidegate.store.interface import Store
 
 MANAGER: Final = "tidegate-protection"
@@ -35,22 +34,13 @@ Users = dict[Key, list[Key]]
 """Routes by the pools to which they send; a pool may be written in either group."""
 
 
-class Protection:
+class Protection(Sweep):
     """Puts the finalizer on pools that are sent to, and takes it off the others."""
 
     def __init__(self, cache: Cache, store: Store) -> None:
         self._cache = cache
         self._store = store
-        self.loop: Loop[str] = Loop("protection", self.reconcile, settle_s=SETTLE_S, parallel=1)
-
-    async def run(self) -> None:
-        """Reconcile until cancelled. The cache must be complete by now."""
-        self.loop.add("")
-        await self.loop.run()
-
-    def changed(self) -> None:
-        """Say that any of `KINDS` changed."""
-        self.loop.add("")
+        super().__init__("protection")
 
     async def reconcile(self, _: str) -> None:
         """Hold and release what has to be."""

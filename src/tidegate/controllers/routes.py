@@ -17,24 +17,23 @@ from tidegate.controllers.cache import Cache
 from tidegate.controllers.conditions import condition
 from tidegate.controllers.freshness import CONDITION as FRESH
 from tidegate.controllers.freshness import Verdict
-from tidegate.controllers.loop import Loop, Retry
+from tidegate.controllers.loop import Retry
 from tidegate.controllers.pickers import with_picker
 from tidegate.controllers.ports import bind_problem
 from tidegate.controllers.statuses import StatusWriter, with_condition
+from tidegate.controllers.sweep import Sweep
 from tidegate.routing.compile import compile as compile_table
 from tidegate.routing.snapshot import KINDS, Snapshot
 from tidegate.routing.statuses import StatusUpdate
 from tidegate.store.interface import Store
 
 MANAGER: Final = "tidegate-routes"
-SETTLE_S: Final = 0.02
-"""A manifest of ten documents is ten changes and should be one compile."""
 PORT_RETRY_S: Final = 5.0
 """How often we look whether a port that was taken is free."""
 POOLS: Final[tuple[type[Resource], ...]] = (InferencePool, LegacyInferencePool)
 
 
-class Routes:
+class Routes(Sweep):
     """Reconciles the statuses of everything that the compiler looks at, all at once."""
 
     def __init__(
@@ -63,16 +62,7 @@ class Routes:
         self._addresses = tuple(addresses)
         self._metrics = metrics
         self._writer = StatusWriter(cache, store, now, MANAGER)
-        self.loop: Loop[str] = Loop("routes", self.reconcile, settle_s=SETTLE_S, parallel=1)
-
-    async def run(self) -> None:
-        """Reconcile until cancelled. The cache must be complete by now."""
-        self.loop.add("")
-        await self.loop.run()
-
-    def changed(self) -> None:
-        """Say that any of `KINDS` changed."""
-        self.loop.add("")
+        super().__init__("routes")
 
     async def reconcile(self, _: str) -> Retry | None:
         """Compile, and write the statuses that differ."""
